@@ -1,0 +1,1 @@
+"""Programs: absl flags -> a frozen configuration -> zoo."""

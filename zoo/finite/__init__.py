@@ -1,0 +1,1 @@
+"""The finite side: empirical NTK, linearization, training."""

@@ -1,0 +1,78 @@
+"""Gradient descent on the network itself.
+
+The loss is the mean over points of half the squared distance,
+
+    L(f) = 1/(2n) sum_i |f(x_i) - y_i|^2        (sum over outputs, mean over points),
+
+so that in function space a step of rate eta is f <- f - (eta / n) Theta (f - y), and
+time is t = eta * steps.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+
+class Trajectory(NamedTuple):
+    """Training seen from outside.
+
+    Attributes:
+        outputs: f at the recorded steps on all points, [t, N, k].
+        params: parameters after the last recorded step.
+    """
+
+    outputs: jax.Array
+    params: Any
+
+
+def mse(f: Float[Array, "n k"], y: Float[Array, "n k"]) -> Float[Array, ""]:
+    """Mean over points of half the squared distance; see the module's docstring."""
+    return 0.5 * jnp.mean(jnp.sum((f - y) ** 2, axis=-1))
+
+
+def train(
+    apply_fn: Callable[[Any, jax.Array], jax.Array],
+    params: Any,
+    x: Float[Array, "N ..."],
+    y: Float[Array, "n k"],
+    optimizer: optax.GradientTransformation,
+    times: Int[Array, " t"],
+) -> Trajectory:
+    """Full-batch training of all parameters, recorded at given steps.
+
+    One traced program for any number of steps: a scan over the records around a loop
+    over the steps between two of them.
+
+    Args:
+        apply_fn: the network, (params, x) -> f.
+        params: parameters at initialization.
+        x: points [N, ...]; the first n are trained on, all are recorded.
+        y: targets of the first n points.
+        optimizer: an optax optimizer.
+        times: steps after which outputs are recorded; increasing, from 0.
+
+    Returns:
+        the `Trajectory`.
+    """
+    x_train = x[: y.shape[0]]
+    gradient = jax.grad(lambda params: mse(apply_fn(params, x_train), y))
+
+    def step(_, state):
+        params, memory = state
+        updates, memory = optimizer.update(gradient(params), memory, params)
+        return optax.apply_updates(params, updates), memory
+
+    def record(state, interval):
+        start, stop = interval
+        state = jax.lax.fori_loop(start, stop, step, state)
+        return state, apply_fn(state[0], x)
+
+    intervals = (jnp.concatenate([times[:1], times[:-1]]), times)
+    (params, _), outputs = jax.lax.scan(
+        record, (params, optimizer.init(params)), intervals
+    )
+    return Trajectory(outputs, params)

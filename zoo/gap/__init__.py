@@ -1,0 +1,1 @@
+"""Finite beside infinite: cells, exponents, storage."""

@@ -1,0 +1,165 @@
+"""From the arrays of all cells to one table: means, errors, exponents."""
+
+from typing import Any
+
+import numpy as np
+
+from zoo.gap import fit
+from zoo.gap.config import Config
+from zoo.gap.expected import expected_slope
+from zoo.layers import ACTIVATIONS
+
+# Metrics with one value per seed: name -> (array of a cell, networks that it needs).
+# Those recorded at every step enter by their largest value, or by their last.
+LARGEST = {
+    "gap_total": ("f",),
+    "gap_nonlinear": ("f", "f_lin"),
+    "gap_kernel": ("f_lin",),
+    "gap_total_flow": ("f",),
+    "gap_kernel_flow": ("f_lin",),
+}
+LAST = {
+    "train_loss": "train_loss_final",
+    "test_loss": "test_loss_final",
+    "test_accuracy": "test_accuracy_final",
+}
+NETWORKS = {"": ("f",), "_linear": ("f_lin",), "_infinite": (), "_flow": ()}
+SCALARS = {
+    "kernel_error_init": (),
+    "kernel_error_init_mean": (),
+    "kernel_drift": ("f",),
+    "kernel_drift_mean": ("f",),
+    "weight_movement_first": ("f",),
+    "weight_movement_hidden": ("f",),
+    "weight_movement_last": ("f",),
+    "critical_rate": (),
+}
+Arrays = dict[str, np.ndarray]
+
+
+def diverged(arrays: Arrays) -> dict[str, np.ndarray]:
+    """Which seeds of a cell diverged, [s] each, for f and f_lin separately.
+
+    A network diverged if an output is not finite, or if its train loss ends above
+    where it began.
+    """
+    out = {}
+    for network, suffix in (("f", ""), ("f_lin", "_linear")):
+        loss = arrays[f"train_loss{suffix}"]
+        finite = np.all(np.isfinite(loss), axis=1)
+        out[network] = ~finite | ~(loss[:, -1] <= loss[:, 0])
+    return out
+
+
+def seed_metrics(arrays: Arrays) -> Arrays:
+    """One number per seed and metric, [s]; NaN where a network it uses diverged."""
+    gone = diverged(arrays)
+    values, needs = {}, {}
+    for name, networks in LARGEST.items():
+        values[name], needs[name] = np.max(arrays[name], axis=1), networks
+    for name, final in LAST.items():
+        for suffix, networks in NETWORKS.items():
+            if name + suffix in arrays:
+                values[final + suffix] = arrays[name + suffix][:, -1]
+                needs[final + suffix] = networks
+    for name, networks in SCALARS.items():
+        values[name], needs[name] = arrays[name], networks
+    for name, networks in needs.items():
+        lost = np.any([gone[network] for network in networks], axis=0)
+        value = np.where(lost, np.nan, values[name].astype(np.float64))
+        values[name] = np.where(np.isfinite(value), value, np.nan)
+    return values
+
+
+def summarize(config: Config, cells: dict[int, Arrays]) -> dict[str, Any]:
+    """Metrics over widths and the count of divergence.
+
+    Args:
+        config: what was measured.
+        cells: arrays of all seeds, by width.
+    """
+    widths = sorted(cells)
+    seeds = {m: seed_metrics(cells[m]) for m in cells}
+    names = seeds[widths[0]]
+    gone = {m: diverged(cells[m]) for m in cells}
+    return {
+        "metrics": {
+            name: _metric(
+                config, name, widths, np.stack([seeds[m][name] for m in widths], axis=1)
+            )
+            for name in names
+        }
+        | _ensemble_metrics(widths, cells),
+        "diverged": {str(m): int(gone[m]["f"].sum()) for m in widths},
+        "diverged_linear": {str(m): int(gone[m]["f_lin"].sum()) for m in widths},
+    }
+
+
+def _metric(
+    config: Config, name: str, widths: list[int], values: np.ndarray
+) -> dict[str, Any]:
+    """Means [w], standard errors [w] and fits of values [s, w]."""
+    count = np.sum(np.isfinite(values), axis=0)
+    mean = [fit.t_interval(v[np.isfinite(v)])[0] for v in values.T]
+    error = [
+        np.std(v[np.isfinite(v)], ddof=1) / np.sqrt(c) if c > 1 else np.nan
+        for v, c in zip(values.T, count, strict=True)
+    ]
+    return {
+        "mean": mean,
+        "stderr": error,
+        "seeds": count.tolist(),
+        "slope": fit.slope_fit(widths, values),
+        "local_slopes": fit.local_slopes(widths, values),
+        "floor_fit": fit.floor_fit(widths, values),
+        "expected": expected_slope(
+            name,
+            smooth=ACTIVATIONS[config.activation].smooth,
+            depth=config.depth,
+            parameterization=config.parameterization,
+            lazy_rate=config.parameterization == "ntk" or config.learning_rate is None,
+        ),
+    }
+
+
+def _ensemble_metrics(widths: list[int], cells: dict[int, Arrays]) -> dict[str, Any]:
+    """The seeds as one ensemble beside the Gaussian process of the limit.
+
+    `ensemble_mean_error`: RMS over test points of mean over seeds of f minus the
+    process's mean, at the last step, in units of the standard error that the process
+    implies (1 if seeds were its draws). `ensemble_variance_ratio`: variance over
+    seeds over the process's variance, both averaged over test points and outputs.
+    """
+    errors, ratios = [], []
+    for m in widths:
+        cell = cells[m]
+        kept = ~diverged(cell)["f"]
+        n = cell["outputs"].shape[2] - cell["n_test"]
+        f = cell["outputs"][kept][:, -1, n:].astype(np.float64)
+        mean, variance = (
+            cell["ensemble_mean"][-1, n:],
+            cell["ensemble_variance"][-1, n:],
+        )
+        if len(f) < 2:
+            errors.append(np.nan)
+            ratios.append(np.nan)
+            continue
+        scale = np.sqrt(np.mean(variance) / len(f))
+        errors.append(np.sqrt(np.mean((f.mean(0) - mean) ** 2)) / scale)
+        ratios.append(np.mean(f.var(0, ddof=1)) / np.mean(variance))
+    none = {"value": np.nan, "ci95": [np.nan, np.nan], "seeds": 0}
+    silent = {"slope": None, "source": "tends to 1; no power law"}
+    return {
+        name: {
+            "mean": values,
+            "stderr": [np.nan] * len(values),
+            "slope": none,
+            "local_slopes": [],
+            "floor_fit": None,
+            "expected": silent,
+        }
+        for name, values in {
+            "ensemble_mean_error": errors,
+            "ensemble_variance_ratio": ratios,
+        }.items()
+    }

@@ -1,0 +1,1 @@
+"""The infinite-width side: kernels and predictions."""

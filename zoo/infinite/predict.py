@@ -1,0 +1,155 @@
+"""What gradient descent does in the limit of infinite width.
+
+There the network is linear in its parameters, its NTK Theta (x) I_k does not move, and
+for the loss 1/(2n) sum_i |f(x_i) - y_i|^2 the outputs on any points are
+
+    f_t = f_0 - Theta(., X) phi_t(Theta) (f_0(X) - y),
+    phi_t(l) = (1 - (1 - eta l / n)^t) / l        gradient descent, exact at each step,
+    phi_t(l) = (1 - exp(-eta l t / n)) / l        gradient flow at time eta t.
+
+All of it in NumPy float64 on the host, whatever the training dtype.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+Step = int | float | np.integer
+Steps = np.ndarray | Sequence[Step]
+PSD_TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
+RANK_TOLERANCE = 1e-12
+
+
+class Ensemble(NamedTuple):
+    """Law of one output over initializations.
+
+    Attributes:
+        mean: [t, N, k].
+        covariance: the same for each output, [t, N, N].
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+
+def gd_filter(rate: float, eigenvalues: np.ndarray, t: Step) -> np.ndarray:
+    """phi_t of gradient descent, (1 - (1 - rate l)^t) / l, for t whole steps."""
+    step = rate * eigenvalues
+    inside = step < 1.0
+    with np.errstate(over="ignore", divide="ignore"):
+        log_decay = t * np.log1p(-np.where(inside, step, 0.0))
+        moved = np.where(inside, -np.expm1(log_decay), 1.0 - (1.0 - step) ** t)
+    return _divide(moved, eigenvalues, rate * t)
+
+
+def flow_filter(rate: float, eigenvalues: np.ndarray, t: Step) -> np.ndarray:
+    """phi_t of gradient flow, (1 - exp(-rate l t)) / l."""
+    return _divide(-np.expm1(-rate * t * eigenvalues), eigenvalues, rate * t)
+
+
+def _divide(moved: np.ndarray, eigenvalues: np.ndarray, limit: Step) -> np.ndarray:
+    """Moved / eigenvalues; its limit where the eigenvalue is zero to rounding."""
+    tiny = np.abs(eigenvalues) <= RANK_TOLERANCE * np.max(np.abs(eigenvalues))
+    return np.where(tiny, limit, moved / np.where(tiny, 1.0, eigenvalues))
+
+
+@dataclasses.dataclass(frozen=True)
+class Dynamics:
+    """Training in the limit, from one eigendecomposition of the train kernel.
+
+    Attributes:
+        theta: NTK of all N points with the n train points, [N, n]; train points first.
+        eigenvalues: of the train kernel, ascending, [n].
+        eigenvectors: [n, n].
+    """
+
+    theta: np.ndarray
+    eigenvalues: np.ndarray
+    eigenvectors: np.ndarray
+
+    @classmethod
+    def from_kernel(cls, theta: np.ndarray, computed_in: str = "float64") -> "Dynamics":
+        """Decomposes the train block of `theta` [N, n].
+
+        Raises:
+            ValueError: if the train kernel is not finite, or has an eigenvalue below
+                -1e-10 (computed in float64; -1e-5 in float32) times the largest.
+        """
+        theta = np.asarray(theta, np.float64)
+        if not np.all(np.isfinite(theta)):
+            raise ValueError("the kernel has entries that are not finite.")
+        block = theta[: theta.shape[1]]
+        eigenvalues, eigenvectors = np.linalg.eigh((block + block.T) / 2)
+        worst = eigenvalues[0] / eigenvalues[-1]
+        if eigenvalues[-1] <= 0 or worst < -PSD_TOLERANCE[computed_in]:
+            raise ValueError(
+                "the train kernel is not positive semi-definite: smallest eigenvalue "
+                f"{eigenvalues[0]:.3e}, largest {eigenvalues[-1]:.3e}."
+            )
+        return cls(theta, np.maximum(eigenvalues, 0.0), eigenvectors)
+
+    @property
+    def rank(self) -> int:
+        """Eigenvalues above 1e-12 times the largest."""
+        return int(np.sum(self.eigenvalues > RANK_TOLERANCE * self.eigenvalues[-1]))
+
+    @property
+    def critical_rate(self) -> float:
+        """Learning rate 2 n / lambda_max, above which gradient descent diverges."""
+        return float(2.0 * self.theta.shape[1] / self.eigenvalues[-1])
+
+    def propagator(
+        self, learning_rate: float, t: Step, phi: Callable = gd_filter
+    ) -> np.ndarray:
+        """Theta(., X) phi_t(Theta), [N, n]."""
+        filtered = phi(learning_rate / self.theta.shape[1], self.eigenvalues, t)
+        return self.theta @ (self.eigenvectors * filtered) @ self.eigenvectors.T
+
+    def outputs(
+        self,
+        f0: np.ndarray,
+        y: np.ndarray,
+        learning_rate: float,
+        times: Steps,
+        phi: Callable = gd_filter,
+    ) -> np.ndarray:
+        """Outputs of a network trained from its own f_0.
+
+        Args:
+            f0: outputs at initialization on all points, [..., N, k].
+            y: targets [n, k].
+            learning_rate: eta.
+            times: steps to predict.
+            phi: `gd_filter` (exact discrete steps) or `flow_filter`.
+
+        Returns:
+            [..., t, N, k] in float64.
+        """
+        f0 = np.asarray(f0, np.float64)
+        moves = [
+            self.propagator(learning_rate, t, phi) @ (f0[..., : y.shape[0], :] - y)
+            for t in times
+        ]
+        return f0[..., None, :, :] - np.stack(moves, axis=-3)
+
+    def ensemble(
+        self, nngp: np.ndarray, y: np.ndarray, learning_rate: float, times: Steps
+    ) -> Ensemble:
+        """Mean and covariance over initializations (Lee et al. 2019, eqs. 14-15).
+
+        Args:
+            nngp: NNGP kernel of all points, the covariance of f_0, [N, N].
+            y: targets [n, k].
+            learning_rate: eta.
+            times: steps to predict.
+        """
+        means, covariances = [], []
+        for t in times:
+            P = self.propagator(learning_rate, t)
+            A = np.eye(len(nngp))
+            A[:, : y.shape[0]] -= P
+            means.append(P @ y)
+            covariances.append(A @ nngp @ A.T)
+        return Ensemble(np.stack(means), np.stack(covariances))

@@ -1,0 +1,1 @@
+"""What a run shows: text, figures, one page."""

@@ -1,0 +1,116 @@
+"""What a run says on a terminal: its settings, its table, its findings."""
+
+from fractions import Fraction
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+TITLES = {
+    "kernel_error_init": "kernel error at init",
+    "kernel_drift": "kernel drift",
+    "gap_nonlinear": "nonlinear gap",
+    "gap_kernel": "kernel gap",
+    "gap_total": "total gap",
+    "gap_total_flow": "total gap, flow",
+    "gap_kernel_flow": "kernel gap, flow",
+    "weight_movement_first": "movement, first layer",
+    "weight_movement_hidden": "movement, hidden layers",
+    "weight_movement_last": "movement, last layer",
+}
+FINDINGS = (
+    "kernel_error_init",
+    "kernel_drift",
+    "gap_nonlinear",
+    "gap_kernel",
+    "gap_total",
+)
+
+
+def number(value: float | None, form: str = ".3g") -> str:
+    """A number, or a dash where there is none."""
+    return "-" if value is None or value != value else format(value, form)
+
+
+def interval(slope: dict[str, Any]) -> str:
+    """An exponent with its interval: "-0.49 [-0.55, -0.43]"."""
+    low, high = slope["ci95"]
+    if slope["value"] is None or slope["value"] != slope["value"]:
+        return "-"
+    if low is None or low != low:
+        return number(slope["value"], ".2f")
+    return f"{slope['value']:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def exponent(value: float | None) -> str:
+    """An expected exponent as a fraction: -0.5 -> "-1/2"."""
+    return "-" if value is None else str(Fraction(value).limit_denominator(12))
+
+
+def header(experiment: Any) -> str:
+    """The settings that a number depends on, before it is measured."""
+    config = experiment.config
+    rates = [experiment.learning_rate(m) for m in config.widths]
+    critical = [experiment.critical_rate(m) for m in config.widths]
+    lines = [
+        f"{config.arch} on {config.dataset}: {config.n_train} train points, "
+        f"{config.n_test} test points, {config.seeds} seeds, widths "
+        + ", ".join(map(str, config.widths)),
+        "loss L = 1/(2n) sum_i |f(x_i) - y_i|^2; full-batch gradient descent on all "
+        f"layers ({config.parameterization} parameterization)",
+    ]
+    for rate, edge, width in zip(rates, critical, config.widths, strict=True):
+        lines.append(
+            f"learning rate {rate:.4g} = {rate / edge:.2f} x critical "
+            f"({edge:.4g} = 2n / lambda_max); {config.steps} steps reach time "
+            f"t = {rate * config.steps:.4g}"
+            + ("" if len(set(rates)) == 1 else f" (width {width})")
+        )
+        if len(set(rates)) == 1:
+            break
+    return "\n".join(lines)
+
+
+def rows(summary: dict[str, Any]) -> list[list[str]]:
+    """The table of exponents: title, a mean per width, measured, expected."""
+    return [
+        [TITLES[name]]
+        + [number(mean) for mean in metric["mean"]]
+        + [interval(metric["slope"]), exponent(metric["expected"]["slope"])]
+        for name, metric in summary["metrics"].items()
+        if name in TITLES
+    ]
+
+
+def table(summary: dict[str, Any]) -> str:
+    """The table of exponents as text."""
+    grid = Table(title="mean over seeds at each width, and exponent against width")
+    for column in ("", *map(str, summary["widths"]), "exponent [95 %]", "theory"):
+        grid.add_column(column, justify="left" if column == "" else "right")
+    for row in rows(summary):
+        grid.add_row(*row)
+    console = Console(width=110)
+    with console.capture() as capture:
+        console.print(grid)
+    return capture.get().rstrip()
+
+
+def sentences(summary: dict[str, Any]) -> list[str]:
+    """One sentence per finding that the figures support."""
+    out = []
+    for name in FINDINGS:
+        metric = summary["metrics"][name]
+        if interval(metric["slope"]) == "-":
+            out.append(f"{TITLES[name]}: no exponent (fewer than two usable widths).")
+            continue
+        theory = metric["expected"]["slope"]
+        said = "no prediction" if theory is None else exponent(theory)
+        out.append(
+            f"{TITLES[name]} falls as m^{interval(metric['slope'])}; theory: {said}."
+        )
+    for network, key in (("network", "diverged"), ("linearization", "diverged_linear")):
+        lost = {m: count for m, count in summary[key].items() if count}
+        if lost:
+            counts = ", ".join(f"{c} at width {m}" for m, c in lost.items())
+            out.append(f"diverged seeds of the {network}: {counts}.")
+    return out
