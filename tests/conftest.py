@@ -1,0 +1,43 @@
+"""What every test runs under: 8 virtual CPU devices, no silent broadcast or cast."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+# Read when JAX makes its first backend, so before any test body.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+os.environ["MPLBACKEND"] = "Agg"
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """float64 for the length of one test; users, and all other tests, have it off."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def system_program() -> Callable[[str], str]:
+    """`system_program(name)`: the path of a program (or of data) outside of Python.
+
+    Where it is absent the test skips by name, and fails if ZOO_REQUIRE_SYSTEM is set.
+    """
+
+    def find(name: str) -> str:
+        path = name if Path(name).is_absolute() else shutil.which(name)
+        if path is not None and Path(path).exists():
+            return path
+        if os.environ.get("ZOO_REQUIRE_SYSTEM"):
+            pytest.fail(f"{name} is absent, and ZOO_REQUIRE_SYSTEM is set")
+        pytest.skip(f"{name} is absent")
+
+    return find
