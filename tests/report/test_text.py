@@ -1,0 +1,106 @@
+"""What a run says on a terminal, from a summary made by hand."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from zoo.gap.config import Config
+from zoo.report import text
+
+NAN = float("nan")
+SLOPE = {"value": -0.489, "ci95": [-0.552, -0.431], "seeds": 8}
+NONE = {"value": None, "ci95": [None, None], "seeds": 0}
+
+
+def metric(slope=SLOPE, expected=-0.5, mean=(0.5, 0.25)):
+    return {"mean": list(mean), "slope": slope, "expected": {"slope": expected}}
+
+
+@pytest.fixture
+def summary():
+    return {
+        "widths": [64, 128],
+        "metrics": {name: metric() for name in text.TITLES}
+        | {"train_loss_final": metric(expected=None)},
+        "diverged": {"64": 0, "128": 0},
+        "diverged_linear": {"64": 0, "128": 0},
+    }
+
+
+@pytest.mark.parametrize(
+    "value, said",
+    [(0.123456, "0.123"), (1e-7, "1e-07"), (12.0, "12"), (None, "-"), (NAN, "-")],
+)
+def test_number(value, said):
+    assert text.number(value) == said
+
+
+@pytest.mark.parametrize(
+    "slope, said",
+    [
+        (SLOPE, "-0.49 [-0.55, -0.43]"),
+        (SLOPE | {"ci95": [None, None]}, "-0.49"),
+        (SLOPE | {"ci95": [NAN, NAN]}, "-0.49"),
+        (NONE, "-"),
+        ({"value": NAN, "ci95": [NAN, NAN]}, "-"),
+    ],
+)
+def test_interval(slope, said):
+    assert text.interval(slope) == said
+
+
+def test_exponents_are_fractions():
+    said = [text.exponent(v) for v in (-0.5, -0.75, -1.0, -1.5, -1 / 3, None)]
+    assert said == ["-1/2", "-3/4", "-1", "-3/2", "-1/3", "-"]
+
+
+def test_rows_have_a_mean_per_width(summary):
+    summary["metrics"]["kernel_drift"] = metric(NONE, None, (0.5, None))
+    rows = {row[0]: row[1:] for row in text.rows(summary)}
+    assert list(rows) == list(text.TITLES.values())
+    assert rows["kernel error at init"] == [
+        "0.5",
+        "0.25",
+        "-0.49 [-0.55, -0.43]",
+        "-1/2",
+    ]
+    assert rows["kernel drift"] == ["0.5", "-", "-", "-"]
+
+
+def test_table_holds_every_row(summary):
+    table = text.table(summary)
+    assert all(cell in table for row in text.rows(summary) for cell in row)
+    assert "64" in table and "128" in table
+
+
+def test_sentences_state_exponent_and_theory(summary):
+    said = text.sentences(summary)
+    assert len(said) == len(text.FINDINGS)
+    assert said[0].startswith("kernel error at init")
+    assert "m^-0.49 [-0.55, -0.43]; theory: -1/2" in said[0]
+
+
+def test_sentences_state_what_is_missing(summary):
+    summary["metrics"]["gap_total"] = metric(NONE)
+    summary["metrics"]["gap_kernel"] = metric(expected=None)
+    summary["diverged_linear"]["64"] = 3
+    said = text.sentences(summary)
+    assert any("total gap: no exponent" in sentence for sentence in said)
+    assert any("kernel gap" in s and "no prediction" in s for s in said)
+    assert "linearization: 3 at width 64" in said[-1]
+    assert not any("of the network" in sentence for sentence in said)
+
+
+@pytest.mark.parametrize("rates, lines", [((0.3, 0.3), 3), ((0.3, 0.15), 4)])
+def test_header_states_rates_and_time(rates, lines):
+    config = Config(widths=(64, 128), steps=100)
+    by_width = dict(zip(config.widths, rates, strict=True))
+    experiment = SimpleNamespace(
+        config=config,
+        learning_rate=lambda m: by_width[m],
+        critical_rate=lambda m: 2 * by_width[m],
+    )
+    said = text.header(experiment).splitlines()
+    assert len(said) == lines
+    assert "learning rate 0.3 = 0.50 x critical (0.6" in said[2]
+    assert "100 steps reach time t = 30" in said[2]
