@@ -5,9 +5,12 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from zoo.gap.store import WorkdirError
+
+# What the system answers when results cannot be stored.
+STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 
 
 def fail(message: object, status: int = 1) -> NoReturn:
@@ -22,6 +25,8 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         rest = flags.FLAGS(list(argv))
     except flags.Error as e:
         fail(e, status=2)
+    if flags.FLAGS["verbosity"].using_default_value:
+        logging.set_verbosity(logging.WARNING)  # at absl's own default libraries chat
     if rest[1:]:
         fail(f"unexpected argument '{rest[1]}'; options start with --.", status=2)
     return rest
@@ -36,7 +41,7 @@ def run(main: Callable[[], None]) -> None:
         except WorkdirError as e:
             fail(e)
         except OSError as e:
-            if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            if e.errno not in STORAGE:
                 raise
             fail(f"{e}. What was finished is kept; the same command goes on from it.")
         except KeyboardInterrupt:

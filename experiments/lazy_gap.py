@@ -51,7 +51,10 @@ DEFINE: dict[Any, Callable[..., Any]] = {
     tuple[int, ...]: flags.DEFINE_list,
 }
 for field in dataclasses.fields(Config):
-    DEFINE[field.type](field.name, field.default, HELP[field.name])
+    value: Any = getattr(DEFAULT, field.name)
+    if isinstance(value, tuple):
+        value = list(map(str, value))
+    DEFINE[field.type](field.name, value, HELP[field.name])
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/lazy_gap", "Where results are kept.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data files.")

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import zoo
-from zoo.finite.linear import linearized_outputs, top_eigenvalue
+from zoo.finite.linear import krylov, train_linearized
 from zoo.finite.ntk import ntk_by_output
 from zoo.finite.train import mse, train
 from zoo.infinite.neural_tangents import nt
@@ -77,24 +77,62 @@ def test_linearized_network_equals_trained_linearization(dtype):
         params, x, y = draw(dtype)
         linear = nt.linearize(apply_fn, params)
         want, _ = loop(linear, params, x, y, 0.3)
-        theta = ntk_by_output(NET, params, x, x[:6])
-        rate = jnp.asarray(0.3, dtype)
-        f0 = apply_fn(params, x)
-        got = linearized_outputs(theta, f0, y, rate, jnp.asarray(TIMES))
+        theta = ntk_by_output(NET, params, x[:6])
+        rate, times = jnp.asarray(0.3, dtype), jnp.asarray(TIMES)
+
+        def run(theta):
+            arguments = (apply_fn, params, theta, x, y, rate, times)
+            return train_linearized(*arguments, int(TIMES[-1])).outputs
+
+        got = run(theta)
         assert got.dtype == dtype
         error = np.linalg.norm(got - want) / np.linalg.norm(want)
         assert error < tolerance
         # The point of the full kernel: its mean over outputs is another network.
         mean = jnp.einsum("kakb->ab", theta) / 3
         block = jnp.eye(3, dtype=dtype)[:, None, :, None] * mean[None, :, None, :]
-        other = linearized_outputs(block, f0, y, rate, jnp.asarray(TIMES))
-        assert np.linalg.norm(other - want) / np.linalg.norm(want) > 0.01
+        assert np.linalg.norm(run(block) - want) / np.linalg.norm(want) > 0.01
 
 
-def test_top_eigenvalue():
-    params, x, y = draw()
-    theta = ntk_by_output(NET, params, x[:6])
-    want = np.linalg.eigvalsh(np.asarray(theta).reshape(18, 18))[-1]
-    got = top_eigenvalue(theta, y, tol=1e-6)
-    assert got == pytest.approx(want, rel=1e-3)
-    assert got <= want * (1 + 1e-5)
+@pytest.mark.parametrize("fraction", [0.5, 1.0, 1.05])
+def test_many_more_steps_than_products(fraction, x64):
+    """2,000 steps from a basis of fewer vectors, at and past the critical rate."""
+    rng = np.random.default_rng(3)
+    factor = rng.normal(size=(400, 500)) / np.sqrt(500)
+    theta, r0 = factor @ factor.T, rng.normal(size=400)
+    rate = fraction * 2 / np.linalg.eigvalsh(theta)[-1]
+    times = np.asarray([0, 1, 50, 2000])
+    got = _linear_model(factor, r0, rate, times)
+    values, vectors = np.linalg.eigh(theta)
+    for f, t in zip(got, times, strict=True):
+        want = vectors @ ((1 - rate * values) ** t * (vectors.T @ r0))
+        assert np.linalg.norm(f - want) < 1e-10 * max(np.linalg.norm(want), 1.0)
+
+
+def _linear_model(factor, r0, rate, times):
+    """f = J theta trained to 0 from f_0 = r0, as one output on 400 points."""
+    n = len(r0)
+    J, start = jnp.asarray(factor), np.linalg.lstsq(factor, r0, rcond=None)[0]
+    theta = (J @ J.T)[None, :, None, :]
+    found = train_linearized(
+        lambda p, x: x @ p[:, None],
+        jnp.asarray(start),
+        theta,
+        J,
+        jnp.zeros((n, 1)),
+        jnp.asarray(rate * n),
+        jnp.asarray(times),
+        int(times[-1]),
+    )
+    top = np.linalg.eigvalsh(np.asarray(theta).reshape(n, n))[-1]
+    assert found.top_eigenvalue == pytest.approx(top, rel=1e-8)
+    return np.asarray(found.outputs)[:, :, 0]
+
+
+def test_exhausted_krylov_space_ends_in_zeros(x64):
+    a = np.random.default_rng(0).normal(size=(10, 3))
+    space = krylov(jnp.asarray(a @ a.T), jnp.asarray(a @ np.ones(3)), 8)
+    basis = np.asarray(space.basis)
+    want = np.diag([1.0] * 3 + [0.0] * 5)
+    np.testing.assert_allclose(basis @ basis.T, want, atol=1e-12)
+    np.testing.assert_allclose(space.beta[2:], 0.0)

@@ -1,77 +1,153 @@
 """The network linearized at its initialization, trained by gradient descent.
 
-Its outputs obey exactly, for the loss of `zoo.finite.train`,
+For the loss of `zoo.finite.train` its outputs obey, exactly and at any rate,
 
-    r_{t+1} = r_t - (eta / n) Theta r_t,    f_t = f_0 - (eta / n) Theta sum_{s<t} r_s,
+    r_{t+1} = r_t - (eta / n) Theta r_t,    f_t = f_0 - (eta / n) J J_X^T sum_{s<t} r_s,
 
-with r the residual f - y on the train points and Theta the full empirical NTK at
-initialization, all pairs of outputs included. No parameters move: the dynamics are
-stepped in function space.
+with r = f - y the residual on the n train points X, J the derivative of the outputs by
+the parameters at initialization, and Theta = J_X J_X^T the full empirical NTK, all
+pairs of outputs included. No parameters move and no step costs a pass through the
+network: the residuals live in the Krylov space of Theta and r_0.
+
+Its dimension. x -> (1 - x)^t on [0, 2] is a polynomial of degree q = sqrt(2 t log(2/e))
+up to an error e (Sachdeva & Vishnoi 2014, Theorem 3.3), so that q products with Theta
+give t steps to rounding; for t <= q they are the t steps themselves.
 """
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 
-def linearized_outputs(
-    theta: Float[Array, "k N k n"],
-    f0: Float[Array, "N k"],
+class Linearized(NamedTuple):
+    """The linearized network, trained.
+
+    Attributes:
+        outputs: at the recorded steps on all points, [t, N, k].
+        top_eigenvalue: the largest of Theta; its critical rate is 2 n over it.
+    """
+
+    outputs: jax.Array
+    top_eigenvalue: jax.Array
+
+
+class Krylov(NamedTuple):
+    """Theta on the Krylov space: V Theta V^T = tridiag(beta, alpha, beta).
+
+    Attributes:
+        basis: V, orthonormal rows, [q, n]; zero rows once the space is exhausted.
+        alpha: [q].
+        beta: [q], the last of which leads out of the space.
+    """
+
+    basis: jax.Array
+    alpha: jax.Array
+    beta: jax.Array
+
+
+def train_linearized(
+    apply_fn: Callable[[Any, jax.Array], jax.Array],
+    params: Any,
+    theta: Float[Array, "k n k n"],
+    x: Float[Array, "N ..."],
     y: Float[Array, "n k"],
     learning_rate: Float[Array, ""],
     times: Int[Array, " t"],
-) -> Float[Array, "t N k"]:
-    """Outputs of the linearized network at the recorded steps.
+    last: int,
+) -> Linearized:
+    """Gradient descent on the network's linearization at `params`.
 
     Args:
-        theta: empirical NTK of all N points with the first n (the train points).
-        f0: outputs at initialization.
+        apply_fn: the network, (params, x) -> f.
+        params: where it is linearized, and where training starts.
+        theta: its empirical NTK on the train points, outputs first.
+        x: points [N, ...]; the first n are trained on, all are recorded.
         y: targets of the first n points.
         learning_rate: eta.
-        times: steps to record; increasing, from 0.
+        times: steps after which outputs are recorded; increasing, from 0.
+        last: the last of them, as a Python number.
     """
     n = y.shape[0]
     rate = learning_rate / n
-    matrix = theta[:, :n].reshape(y.size, y.size)  # [kn, kn]
+    f0, pushforward = jax.linearize(lambda params: apply_fn(params, x), params)
+    _, pullback = jax.vjp(lambda params: apply_fn(params, x[:n]), params)
+    r0 = (f0[:n] - y).T.ravel()
+    with jax.default_matmul_precision("highest"):
+        space = krylov(theta.reshape(y.size, y.size), r0, _dimension(last, r0))
+        sums = _summed_residuals(space, jnp.linalg.norm(r0), rate, times)  # [t, kn]
+
+        def outputs(total: jax.Array) -> jax.Array:
+            (gradient,) = pullback(total.reshape(y.shape[::-1]).T)
+            return f0 - rate * pushforward(gradient)
+
+        recorded = jax.lax.map(outputs, sums)
+    return Linearized(recorded, _top_eigenvalue(space))
+
+
+def _dimension(last: int, r0: jax.Array) -> int:
+    """Dimension that gives `last` steps to rounding."""
+    error = float(jnp.finfo(r0.dtype).eps) / max(last, 1)
+    degree = math.ceil(math.sqrt(2 * last * math.log(2 / error))) + 2
+    return max(min(last, degree, r0.size), min(16, r0.size))
+
+
+def krylov(matrix: Float[Array, "n n"], start: Float[Array, " n"], size: int) -> Krylov:
+    """Lanczos with full reorthogonalization (twice) of a symmetric matrix.
+
+    An exhausted space, as of a kernel of low rank, ends in zero rows, not in NaN.
+    """
+    tiny = 100 * jnp.finfo(start.dtype).eps
+
+    def step(state, i):
+        basis, v, scale = state
+        basis = basis.at[i].set(v)
+        w = matrix @ v
+        alpha = v @ w
+        scale = jnp.maximum(scale, jnp.abs(alpha))
+        for _ in range(2):
+            w = w - (basis @ w) @ basis
+        beta = jnp.linalg.norm(w)
+        alive = beta > tiny * scale
+        following = jnp.where(alive, w / jnp.where(alive, beta, 1.0), 0.0)
+        return (basis, following, scale), (alpha, jnp.where(alive, beta, 0.0))
+
+    norm = jnp.linalg.norm(start)
+    v = start / jnp.where(norm > 0, norm, 1.0)
+    basis = jnp.zeros((size, start.size), start.dtype)
+    state = (basis, v, jnp.zeros((), start.dtype))
+    (basis, _, _), (alpha, beta) = jax.lax.scan(step, state, jnp.arange(size))
+    return Krylov(basis, alpha, beta)
+
+
+def _summed_residuals(
+    space: Krylov, norm: jax.Array, rate: jax.Array, times: jax.Array
+) -> jax.Array:
+    """sum_{s<t} r_s at the recorded steps, [t, n], stepped inside the space."""
+    zero = jnp.zeros((1,), space.alpha.dtype)
+    up = space.beta[:-1]
 
     def step(_, state):
-        r, total = state
-        return r - rate * (matrix @ r), total + r
+        z, total = state
+        above = jnp.concatenate([up * z[1:], zero])
+        below = jnp.concatenate([zero, up * z[:-1]])
+        return z - rate * (space.alpha * z + above + below), total + z
 
     def record(state, interval):
         start, stop = interval
         state = jax.lax.fori_loop(start, stop, step, state)
         return state, state[1]
 
-    r0 = (f0[:n] - y).T.ravel()
+    z = jnp.zeros_like(space.alpha).at[0].set(norm)
     intervals = (jnp.concatenate([times[:1], times[:-1]]), times)
-    with jax.default_matmul_precision("highest"):
-        _, totals = jax.lax.scan(record, (r0, jnp.zeros_like(r0)), intervals)
-        totals = totals.reshape(-1, *y.shape[::-1])  # [t, k, n]
-        return f0[None] - rate * jnp.einsum("kalb,tlb->tak", theta, totals)
+    _, sums = jax.lax.scan(record, (z, jnp.zeros_like(z)), intervals)
+    return sums @ space.basis
 
 
-def top_eigenvalue(
-    theta: Float[Array, "k n k n"], start: Float[Array, "n k"], tol: float = 1e-4
-) -> Float[Array, ""]:
-    """Largest eigenvalue of a kernel over train points, by power iteration.
-
-    Stops when a step changes the Rayleigh quotient, which grows towards the
-    eigenvalue from below, by less than `tol` relative, or after 200 steps.
-    """
-    matrix = theta.reshape(start.size, start.size)
-
-    def step(state):
-        v, new, _, i = state
-        w = matrix @ v
-        return w / jnp.linalg.norm(w), v @ w, new, i + 1
-
-    def going(state):
-        _, new, old, i = state
-        return (i < 200) & (jnp.abs(new - old) > tol * jnp.abs(new))
-
-    v = start.T.ravel() / jnp.linalg.norm(start)
-    zero = jnp.zeros((), v.dtype)
-    with jax.default_matmul_precision("highest"):
-        first = step((v, zero, zero, 0))
-        return jax.lax.while_loop(going, step, first)[1]
+def _top_eigenvalue(space: Krylov) -> jax.Array:
+    """The largest Ritz value."""
+    off = jnp.diag(space.beta[:-1], 1)
+    return jnp.linalg.eigvalsh(jnp.diag(space.alpha) + off + off.T)[-1]

@@ -21,7 +21,7 @@ import optax
 from flax.traverse_util import flatten_dict
 
 from zoo.data import Dataset
-from zoo.finite.linear import linearized_outputs, top_eigenvalue
+from zoo.finite.linear import train_linearized
 from zoo.finite.ntk import ntk_by_output, output_mean
 from zoo.finite.train import train
 from zoo.infinite.predict import Dynamics, Ensemble, flow_filter
@@ -79,7 +79,8 @@ def measure_cell(
     together = seeds_at_once(net, x, y, len(seeds), memory_bytes)
     trained = _train_seeds(net, together, jnp.asarray(seeds), x, y, rate, steps)
     theta = jnp.asarray(limit.dynamics.theta[: len(y)], jnp.float32)
-    kernels = _compare_kernels(net, trained, x, y, theta, rate, steps)
+    last = int(times[-1])
+    kernels = _compare_kernels(net, last, trained, x, y, theta, rate, steps)
     arrays: Arrays = {name: np.asarray(value) for name, value in kernels.items()}
     arrays["outputs"] = np.asarray(trained.outputs)
     arrays |= _predict(data, limit, learning_rate, times, arrays)
@@ -107,38 +108,38 @@ def _train_seeds(net, together, seeds, x, y, learning_rate, times) -> Trained:
     def one(seed: jax.Array) -> Trained:
         key = jax.random.fold_in(jax.random.key(seed), net.width)
         params = net.init(key, x[:1])["params"]
-        trajectory = train(
-            lambda params, x: net.apply({"params": params}, x),
-            params,
-            x,
-            y,
-            optax.sgd(learning_rate),
-            times,
-        )
+        trajectory = train(_apply(net), params, x, y, optax.sgd(learning_rate), times)
         return Trained(params, trajectory.params, trajectory.outputs)
 
     return jax.lax.map(one, seeds, batch_size=together)
 
 
-@partial(jax.jit, static_argnums=0)
-def _compare_kernels(net, trained, x, y, theta_inf, learning_rate, times) -> dict:
+def _apply(net: Architecture):
+    """The network as a function (params, x) -> f."""
+    return lambda params, x: net.apply({"params": params}, x)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _compare_kernels(net, last, trained, x, y, theta_inf, learning_rate, times) -> dict:
     """Kernels before and after training, and f_lin; one seed at a time."""
     n, k = y.shape
 
     def one(seed: Trained) -> dict[str, jax.Array]:
-        theta = ntk_by_output(net, seed.params0, x, x[:n])
-        before, after = theta[:, :n], ntk_by_output(net, seed.params, x[:n])
+        before = ntk_by_output(net, seed.params0, x[:n])
+        after = ntk_by_output(net, seed.params, x[:n])
         mean = output_mean(before)
         limit = jnp.eye(k)[:, None, :, None] * theta_inf[None, :, None, :]
-        f0 = seed.outputs[0]
+        linear = train_linearized(
+            _apply(net), seed.params0, before, x, y, learning_rate, times, last
+        )
         return {
-            "outputs_linear": linearized_outputs(theta, f0, y, learning_rate, times),
+            "outputs_linear": linear.outputs,
             "kernel_error_init": _distance(before, limit),
             "kernel_error_init_mean": _distance(mean, theta_inf),
             "kernel_drift": _distance(after, before),
             "kernel_drift_mean": _distance(output_mean(after), mean),
             "kernel_mean": mean,
-            "critical_rate": 2 * n / top_eigenvalue(before, f0[:n] - y),
+            "critical_rate": 2 * n / linear.top_eigenvalue,
         } | _weight_movement(seed.params0, seed.params)
 
     return jax.lax.map(one, trained)
@@ -174,7 +175,7 @@ def _predict(data: Dataset, limit: Limit, eta: float, times: Any, found: Arrays)
     f0 = f[:, 0]
     infinite = limit.dynamics.outputs(f0, y, eta, times)
     flow = limit.dynamics.outputs(f0, y, eta, times, flow_filter)
-    ensemble = limit.dynamics.ensemble(limit.nngp, y, eta, times)
+    ensemble = limit.dynamics.ensemble(limit.nngp, y, eta, times[-1])
     pairs = {
         "gap_total": (f, infinite),
         "gap_nonlinear": (f, linear),
@@ -193,7 +194,7 @@ def _predict(data: Dataset, limit: Limit, eta: float, times: Any, found: Arrays)
 
 
 def _ensemble_arrays(ensemble: Ensemble) -> Arrays:
-    variance = np.diagonal(ensemble.covariance, axis1=-2, axis2=-1)
+    variance = np.diagonal(ensemble.covariance)
     return {"ensemble_mean": ensemble.mean, "ensemble_variance": variance}
 
 

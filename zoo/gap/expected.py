@@ -10,13 +10,14 @@ from typing import Any
 LEE = "Lee et al. 2019, Theorem 2.1"
 LEE_OBSERVED = "Lee et al. 2019, observed; the proven bound is -1/2"
 SMOOTH = (
-    "heuristic for smooth activations once m >> n k: the second derivative of f is "
-    "m^-1/2 and its average over signs is zero; the proven bound is -1/2 "
-    "(Lee et al. 2019)"
+    "heuristic for smooth activations once m >> n k, from the m^-1 of the third-order "
+    "tangent kernel (Huang & Yau 2020) and observed by Lee et al. 2019; the proven "
+    "bound is -1/2"
 )
 KINKED = (
-    "heuristic for relu: m^1/2 units flip, with random sign, each moving f by 1/m; "
-    "the proven bound is -1/2 (Lee et al. 2019)"
+    "heuristic for relu: m^1/2 units flip, with random sign, each moving f, and the "
+    "kernel, by 1/m; the proven bound is -1/2 (Lee et al. 2019, who observe about -1 "
+    "for the drift of deep relu networks)"
 )
 STANDARD = "from the scales of Lee et al. 2019, appendix G, at learning rate c / m"
 NO_POWER = "tends to its infinite-width value; no power law of its own"
@@ -55,17 +56,17 @@ def expected_slope(
     if metric in EXPECTED:
         slope, source = EXPECTED[metric]
         return {"slope": slope, "source": source}
-    if metric == "gap_nonlinear":
+    if metric in OF_SECOND_ORDER:
         slope, source = (-1.0, SMOOTH) if smooth else (-0.75, KINKED)
         return {"slope": slope, "source": source}
     return {"slope": None, "source": NO_POWER}
 
 
+# What the second derivative of the network moves.
+OF_SECOND_ORDER = ("gap_nonlinear", "kernel_drift", "kernel_drift_mean")
 EXPECTED = {
     "gap_total": (-0.5, LEE),
     "gap_kernel": (-0.5, LEE),
-    "kernel_drift": (-1.0, LEE_OBSERVED),
-    "kernel_drift_mean": (-1.0, LEE_OBSERVED),
     "weight_movement_first": (-0.5, LEE_OBSERVED),
     "weight_movement_hidden": (-1.0, LEE_OBSERVED),
     "weight_movement_last": (-0.5, LEE_OBSERVED),

@@ -64,14 +64,12 @@ def floor_fit(widths: Widths, values: np.ndarray) -> dict[str, Any] | None:
 
     Returns:
         a, b, c, and `error`, the root mean square relative residual; None with fewer
-        than 4 widths that have a positive mean.
+        than 4 widths, or no seed that has a positive value at each.
     """
-    with np.errstate(invalid="ignore"):
-        mean = np.mean(values[np.all(np.isfinite(values), axis=1)], axis=0)
-    good = np.isfinite(mean) & (mean > 0)
-    if good.sum() < 4:
+    whole = np.all(np.isfinite(values) & (values > 0), axis=1)
+    if len(widths) < 4 or not whole.any():
         return None
-    m, q = np.asarray(widths, float)[good], mean[good]
+    m, q = np.asarray(widths, float), np.mean(values[whole], axis=0)
 
     def residual(p: np.ndarray) -> np.ndarray:
         return (np.exp(p[0]) * (m / m[0]) ** -p[1] + p[2] * q[-1]) / q - 1.0

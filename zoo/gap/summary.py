@@ -137,8 +137,8 @@ def _ensemble_metrics(widths: list[int], cells: dict[int, Arrays]) -> dict[str, 
         n = cell["outputs"].shape[2] - cell["n_test"]
         f = cell["outputs"][kept][:, -1, n:].astype(np.float64)
         mean, variance = (
-            cell["ensemble_mean"][-1, n:],
-            cell["ensemble_variance"][-1, n:],
+            cell["ensemble_mean"][n:],
+            cell["ensemble_variance"][n:],
         )
         if len(f) < 2:
             errors.append(np.nan)

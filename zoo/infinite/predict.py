@@ -23,11 +23,11 @@ RANK_TOLERANCE = 1e-12
 
 
 class Ensemble(NamedTuple):
-    """Law of one output over initializations.
+    """Law of the outputs over initializations.
 
     Attributes:
-        mean: [t, N, k].
-        covariance: the same for each output, [t, N, N].
+        mean: [N, k].
+        covariance: of each output, [N, N]; outputs are independent.
     """
 
     mean: np.ndarray
@@ -100,13 +100,6 @@ class Dynamics:
         """Learning rate 2 n / lambda_max, above which gradient descent diverges."""
         return float(2.0 * self.theta.shape[1] / self.eigenvalues[-1])
 
-    def propagator(
-        self, learning_rate: float, t: Step, phi: Callable = gd_filter
-    ) -> np.ndarray:
-        """Theta(., X) phi_t(Theta), [N, n]."""
-        filtered = phi(learning_rate / self.theta.shape[1], self.eigenvalues, t)
-        return self.theta @ (self.eigenvectors * filtered) @ self.eigenvectors.T
-
     def outputs(
         self,
         f0: np.ndarray,
@@ -128,14 +121,15 @@ class Dynamics:
             [..., t, N, k] in float64.
         """
         f0 = np.asarray(f0, np.float64)
-        moves = [
-            self.propagator(learning_rate, t, phi) @ (f0[..., : y.shape[0], :] - y)
-            for t in times
-        ]
-        return f0[..., None, :, :] - np.stack(moves, axis=-3)
+        n = y.shape[0]
+        residual = self.eigenvectors.T @ (f0[..., :n, :] - y)
+        modes = self.theta @ self.eigenvectors
+        filters = [phi(learning_rate / n, self.eigenvalues, t) for t in times]
+        moved = [modes @ (filtered[:, None] * residual) for filtered in filters]
+        return f0[..., None, :, :] - np.stack(moved, axis=-3)
 
     def ensemble(
-        self, nngp: np.ndarray, y: np.ndarray, learning_rate: float, times: Steps
+        self, nngp: np.ndarray, y: np.ndarray, learning_rate: float, t: Step
     ) -> Ensemble:
         """Mean and covariance over initializations (Lee et al. 2019, eqs. 14-15).
 
@@ -143,13 +137,11 @@ class Dynamics:
             nngp: NNGP kernel of all points, the covariance of f_0, [N, N].
             y: targets [n, k].
             learning_rate: eta.
-            times: steps to predict.
+            t: steps of gradient descent.
         """
-        means, covariances = [], []
-        for t in times:
-            P = self.propagator(learning_rate, t)
-            A = np.eye(len(nngp))
-            A[:, : y.shape[0]] -= P
-            means.append(P @ y)
-            covariances.append(A @ nngp @ A.T)
-        return Ensemble(np.stack(means), np.stack(covariances))
+        n = y.shape[0]
+        filtered = gd_filter(learning_rate / n, self.eigenvalues, t)
+        P = self.theta @ (self.eigenvectors * filtered) @ self.eigenvectors.T
+        A = np.eye(len(nngp))
+        A[:, :n] -= P  # f_t = A f_0 + P y
+        return Ensemble(P @ y, A @ nngp @ A.T)

@@ -1,0 +1,111 @@
+"""The main job against the peers' own way: `make bench`.
+
+For every width, in one process and in turn: this project's measurement of a cell, and
+the same measured with neural-tangents' tools (`benchmarks.peers`). Wall time with
+compilation; the infinite-width kernel is counted where it is first needed. Printed
+beside it: the time that gradient descent's own floating-point operations, 6 n P a step
+and seed, take at the rate of this machine's float32 matrix products.
+"""
+
+import json
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+from benchmarks import peers
+from zoo.gap.config import DEFAULT_SIGMA_W, Config
+from zoo.gap.run import Experiment
+
+WIDTHS = flags.DEFINE_list("widths", ["64", "128", "256", "512", "1024"], "Widths.")
+POINTS = flags.DEFINE_integer("points", 256, "Train points, and test points.")
+SEEDS = flags.DEFINE_integer("seeds", 4, "Seeds.")
+STEPS = flags.DEFINE_integer("steps", 500, "Gradient descent steps.")
+DEPTH = flags.DEFINE_integer("depth", 3, "Hidden layers.")
+
+
+def matmul_rate(n: int = 2048, repeats: int = 5) -> float:
+    """FLOP/s of a float32 matrix product, best of several."""
+    a = jnp.ones((n, n), jnp.float32)
+    product = jax.jit(lambda a: a @ a)
+    product(a).block_until_ready()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        product(a).block_until_ready()
+        times.append(time.perf_counter() - start)
+    return 2 * n**3 / min(times)
+
+
+def timed(measure):
+    """The result of a call and its wall time in seconds."""
+    start = time.perf_counter()
+    found = measure()
+    return found, time.perf_counter() - start
+
+
+def main(argv):
+    """Prints a row per width, the geometric mean, and all of it as JSON."""
+    del argv
+    config = Config(
+        widths=tuple(map(int, WIDTHS.value)),
+        depth=DEPTH.value,
+        seeds=SEEDS.value,
+        n_train=POINTS.value,
+        n_test=POINTS.value,
+        steps=STEPS.value,
+        lr_fraction=0.3,
+    )
+    rate = matmul_rate()
+    print(f"float32 matrix products: {rate / 1e9:.0f} GFLOP/s")
+    print("width    ours s   peers s   ratio   GD's FLOPs s   ours / GD's FLOPs")
+    experiment, rows = None, []
+    for width in config.widths:
+        seeds = np.arange(SEEDS.value)
+
+        def ours(width=width, seeds=seeds):
+            made = experiment or Experiment(config)
+            return made, made.measure(width, seeds)
+
+        (experiment, found), own = timed(ours)
+        eta, times = experiment.learning_rate(width), experiment.times
+        sigma_w = DEFAULT_SIGMA_W[config.activation]
+        theirs, other = timed(
+            lambda width=width, eta=eta, times=times, seeds=seeds, sigma_w=sigma_w: (
+                peers.measure(
+                    experiment.data, width, config.depth, sigma_w, eta, times, seeds
+                )
+            )
+        )
+        shapes = jax.eval_shape(
+            experiment.net(width).init,
+            jax.random.key(0),
+            jnp.asarray(experiment.data.x_train[:1]),
+        )
+        size = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+        flops = 6 * POINTS.value * size * STEPS.value * SEEDS.value / rate
+        rows.append(
+            {
+                "width": width,
+                "ours": own,
+                "peers": other,
+                "ratio": other / own,
+                "gd_flops_seconds": flops,
+                "gap_kernel": float(found["gap_kernel"].max(1).mean()),
+                "gap_kernel_peers": float(theirs["gap_kernel"].max(1).mean()),
+            }
+        )
+        print(
+            f"{width:5d} {own:9.1f} {other:9.1f} {other / own:7.2f} {flops:14.1f}"
+            f" {own / flops:19.2f}",
+            flush=True,
+        )
+    mean = float(np.exp(np.mean([np.log(row["ratio"]) for row in rows])))
+    print(f"geometric mean of the ratio: {mean:.2f}")
+    print(json.dumps({"matmul_flops": rate, "geometric_mean": mean, "rows": rows}))
+
+
+if __name__ == "__main__":
+    app.run(main)

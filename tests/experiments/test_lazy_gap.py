@@ -1,0 +1,191 @@
+"""The program as a user runs it: in a process of its own, on a command line."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+SMALL = (
+    "--widths=8,16 --seeds=2 --cell_seeds=1 --n_train=12 --n_test=10 --steps=20 "
+    "--records=4 --depth=1"
+).split()
+
+
+def command(*flags):
+    return [sys.executable, "-m", "experiments.lazy_gap", *flags]
+
+
+def environment():
+    """As a user has it, without the tests' 8 virtual devices."""
+    return {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+
+
+def call(*flags, **options):
+    return subprocess.run(
+        command(*flags), capture_output=True, text=True, env=environment(), **options
+    )
+
+
+def arrays_of(workdir):
+    return {
+        (folder.name, name): value
+        for folder in sorted((workdir / "cells").iterdir())
+        for name, value in np.load(folder / "traj.npz").items()
+    }
+
+
+def same(a, b):
+    assert a.keys() == b.keys()
+    for key in a:
+        np.testing.assert_array_equal(a[key], b[key], err_msg=str(key))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("cli") / "run"
+    done = call(*SMALL, f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
+    return workdir, done.stdout
+
+
+@pytest.mark.slow
+def test_first_command(finished):
+    workdir, said = finished
+    assert "kernel error at init falls as m^" in said
+    assert "theory: -1/2" in said
+    assert f"Report: {workdir / 'report.html'}" in said
+    assert "learning rate" in said
+    for name in ("flags.txt", "config.json", "summary.json", "report.html"):
+        assert (workdir / name).stat().st_size > 0
+    assert {p.suffix for p in (workdir / "figures").iterdir()} == {".svg", ".pdf"}
+    assert len(list((workdir / "cells").iterdir())) == 4
+
+
+@pytest.mark.slow
+def test_flagfile_runs_it_again_and_skips_what_is_done(finished, tmp_path):
+    workdir, _ = finished
+    before = json.loads((workdir / "summary.json").read_text())
+    done = call(f"--flagfile={workdir / 'flags.txt'}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("on disk") == 4
+    after = json.loads((workdir / "summary.json").read_text())
+    assert after["metrics"] == before["metrics"]
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_gives_the_same_bits(finished, tmp_path):
+    """kill -9 at several instants, the last of them between cells."""
+    whole, _ = finished
+    workdir = tmp_path / "run"
+    flags = (*SMALL, f"--workdir={workdir}")
+    for seconds in (1.0, 4.0, 7.0):
+        with subprocess.Popen(
+            command(*flags), stdout=subprocess.DEVNULL, env=environment()
+        ) as process:
+            time.sleep(seconds)
+            process.kill()
+    while not list(workdir.glob("cells/*/run.json")):  # killed after the first cell
+        with subprocess.Popen(
+            command(*flags), stdout=subprocess.PIPE, text=True, env=environment()
+        ) as process:
+            for line in process.stdout:
+                if " s " in line and "mlp-w8-s0-0" in line:
+                    process.kill()
+    done = call(*flags)
+    assert done.returncode == 0, done.stderr
+    assert "on disk" in done.stdout
+    same(arrays_of(whole), arrays_of(workdir))
+
+
+BAD = {
+    "--arch=mpl": "did you mean 'mlp'",
+    "--dataset=digit": "did you mean 'digits'",
+    "--widths=8,0": "--widths=8,0 is not allowed",
+    "--widths=8,x": "--widths=8,x is not allowed",
+    "--widths=8,8": "each width once",
+    "--seeds=-2": "--seeds=-2",
+    "--seeds=two": "--seeds=two",
+    "--n_train=5000": "n_train=5000 is larger than what digits has",
+    "--learning_rate=50": "--allow_divergence",
+    "--activation=rleu": "did you mean 'relu'",
+    "--wdths=8": "wdths",
+    "stray": "unexpected argument 'stray'",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flag", sorted(BAD))
+def test_bad_input_is_one_line_and_writes_nothing(flag, tmp_path):
+    workdir = tmp_path / "run"
+    done = call(*SMALL, f"--workdir={workdir}", flag)
+    assert done.returncode in (1, 2)
+    assert BAD[flag] in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not workdir.exists()
+
+
+@pytest.mark.slow
+def test_bad_data_files(tmp_path):
+    workdir = tmp_path / "run"
+    flags = ("--dataset=fashion_mnist", *SMALL, f"--workdir={workdir}")
+    done = call(*flags, f"--data_dir={tmp_path}")
+    assert done.returncode == 1
+    assert "dataset-fashion-mnist" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3"):
+        (tmp_path / f"{name}-ubyte").write_bytes(b"\0\0\x08\x03corrupt")
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01corrupt")
+    done = call(*flags, f"--data_dir={tmp_path}")
+    assert done.returncode == 1
+    assert "ubyte" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not workdir.exists()
+
+
+@pytest.mark.slow
+def test_workdir_is_protected(finished):
+    workdir, _ = finished
+    before = (workdir / "flags.txt").read_bytes()
+    done = call(*SMALL, f"--workdir={workdir}", "--steps=21")
+    assert done.returncode == 1
+    assert "holds another configuration: its steps is 20, not 21" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert (workdir / "flags.txt").read_bytes() == before
+    done = call(*SMALL, "--workdir=/proc/nowhere")
+    assert done.returncode == 1
+    assert "--workdir=/proc/nowhere cannot be used" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+import signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+import runpy
+sys.argv[0] = "experiments.lazy_gap"
+runpy.run_module("experiments.lazy_gap", run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_full_disk_leaves_nothing_half_written(tmp_path):
+    """A real write failure in mid-run: files may hold 4 kB, a cell needs more."""
+    workdir = tmp_path / "run"
+    flags = (*SMALL, f"--workdir={workdir}")
+    failed = subprocess.run(
+        [sys.executable, "-c", LIMITED, *flags],
+        capture_output=True,
+        text=True,
+        env=environment(),
+    )
+    assert failed.returncode == 1
+    assert len(failed.stderr.strip().splitlines()) == 1, failed.stderr
+    assert "goes on from it" in failed.stderr
+    assert not list(workdir.rglob("*.npz*"))
+    done = call(*flags)
+    assert done.returncode == 0, done.stderr
