@@ -38,7 +38,7 @@ class Config:
 
     arch: str = "mlp"
     dataset: str = "digits"
-    widths: tuple[int, ...] = (64, 128, 256, 512)
+    widths: tuple[int, ...] = (128, 256, 512, 1024)
     depth: int = 2
     activation: str = "relu"
     sigma_w: float | None = None

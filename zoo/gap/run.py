@@ -157,8 +157,8 @@ def run(experiment: Experiment, workdir: Path, report: Report) -> dict[str, Any]
 
 
 def _effort(config: Config, width: int) -> float:
-    """Relative cost of a seed: floating-point operations of its training."""
-    return config.depth * width**2 + 100 * width + 1e4
+    """Relative cost of a seed: products of its layers, and a constant to compile."""
+    return config.depth * width**2 + 2**19
 
 
 def _merge(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -122,11 +122,13 @@ class Dynamics:
         """
         f0 = np.asarray(f0, np.float64)
         n = y.shape[0]
-        residual = self.eigenvectors.T @ (f0[..., :n, :] - y)
-        modes = self.theta @ self.eigenvectors
+        residual = np.moveaxis(f0[..., :n, :] - y, -2, 0)  # [n, ..., k]
+        modes = self.eigenvectors.T @ residual.reshape(n, -1)
         filters = [phi(learning_rate / n, self.eigenvalues, t) for t in times]
-        moved = [modes @ (filtered[:, None] * residual) for filtered in filters]
-        return f0[..., None, :, :] - np.stack(moved, axis=-3)
+        filtered = np.concatenate([f[:, None] * modes for f in filters], axis=1)
+        moved = self.theta @ (self.eigenvectors @ filtered)
+        moved = moved.reshape(-1, len(filters), *residual.shape[1:])
+        return f0[..., None, :, :] - np.moveaxis(moved, (0, 1), (-2, -3))
 
     def ensemble(
         self, nngp: np.ndarray, y: np.ndarray, learning_rate: float, t: Step

@@ -105,8 +105,11 @@ def sentences(summary: dict[str, Any]) -> list[str]:
             continue
         theory = metric["expected"]["slope"]
         said = "no prediction" if theory is None else exponent(theory)
+        edge = metric["slope"]["ci95"][1]
+        sure = (metric["slope"]["value"] if edge is None or edge != edge else edge) < 0
+        verb = "falls" if sure else "varies"
         out.append(
-            f"{TITLES[name]} falls as m^{interval(metric['slope'])}; theory: {said}."
+            f"{TITLES[name]} {verb} as m^{interval(metric['slope'])}; theory: {said}."
         )
     for network, key in (("network", "diverged"), ("linearization", "diverged_linear")):
         lost = {m: count for m, count in summary[key].items() if count}
