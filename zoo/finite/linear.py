@@ -9,9 +9,9 @@ the parameters at initialization, and Theta = J_X J_X^T the full empirical NTK, 
 pairs of outputs included. No parameters move and no step costs a pass through the
 network: the residuals live in the Krylov space of Theta and r_0.
 
-Its dimension. x -> (1 - x)^t on [0, 2] is a polynomial of degree q = sqrt(2 t log(2/e))
-up to an error e (Sachdeva & Vishnoi 2014, Theorem 3.3), so that q products with Theta
-give t steps to rounding; for t <= q they are the t steps themselves.
+Its dimension. On the interval [0, b], b <= 2, x -> (1 - x)^t is a polynomial of degree
+q = sqrt(t b log(2/e)) up to an error e (Sachdeva & Vishnoi 2014, Theorems 3.3 and 4.1),
+so that q products with Theta give t steps to rounding.
 """
 
 import math
@@ -20,7 +20,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
+
+# Of a Krylov space, for the sake of its top eigenvalue.
+SMALLEST = 32
 
 
 class Linearized(NamedTuple):
@@ -77,7 +81,8 @@ def train_linearized(
     _, pullback = jax.vjp(lambda params: apply_fn(params, x[:n]), params)
     r0 = (f0[:n] - y).T.ravel()
     with jax.default_matmul_precision("highest"):
-        space = krylov(theta.reshape(y.size, y.size), r0, _dimension(last, r0))
+        matrix = theta.reshape(y.size, y.size)
+        space = krylov(matrix, r0, *_stopping(last, r0, rate))
         sums = _summed_residuals(space, jnp.linalg.norm(r0), rate, times)  # [t, kn]
 
         def outputs(total: jax.Array) -> jax.Array:
@@ -88,39 +93,67 @@ def train_linearized(
     return Linearized(recorded, _top_eigenvalue(space))
 
 
-def _dimension(last: int, r0: jax.Array) -> int:
-    """Dimension that gives `last` steps to rounding."""
-    error = float(jnp.finfo(r0.dtype).eps) / max(last, 1)
-    degree = math.ceil(math.sqrt(2 * last * math.log(2 / error))) + 2
-    return max(min(last, degree, r0.size), min(16, r0.size))
+def _stopping(last: int, r0: jax.Array, rate: jax.Array) -> tuple[int, Callable]:
+    """Rows of the basis, and when to stop, for `last` steps of gradient descent."""
+
+    def enough(bound: jax.Array) -> jax.Array:
+        return _dimension(last, r0.dtype, last * jnp.minimum(rate * bound, 2.0))
+
+    worst = _dimension(last, r0.dtype, 2.0 * last, np)
+    return min(r0.size, math.ceil(worst)), enough
 
 
-def krylov(matrix: Float[Array, "n n"], start: Float[Array, " n"], size: int) -> Krylov:
+def _dimension(last: int, dtype: Any, exponent: Any, xp: Any = jnp) -> Any:
+    """Dimension for `last` steps to rounding, `exponent` being rate b times them."""
+    digits = math.log(2 * max(last, 1) / float(jnp.finfo(dtype).eps))
+    degree = xp.sqrt(xp.maximum(exponent, digits) * digits) + 4
+    return xp.maximum(xp.minimum(degree, last), SMALLEST)
+
+
+def krylov(
+    matrix: Float[Array, "n n"],
+    start: Float[Array, " n"],
+    size: int,
+    enough: Callable[[jax.Array], jax.Array],
+) -> Krylov:
     """Lanczos with full reorthogonalization (twice) of a symmetric matrix.
 
     An exhausted space, as of a kernel of low rank, ends in zero rows, not in NaN.
+
+    Args:
+        matrix: symmetric.
+        start: spans the space with its images.
+        size: rows of the basis, its largest dimension.
+        enough: maps a bound on the eigenvalues met so far (Gershgorin's, of the
+            tridiagonal matrix) to the dimension at which to stop.
     """
     tiny = 100 * jnp.finfo(start.dtype).eps
 
-    def step(state, i):
-        basis, v, scale = state
-        basis = basis.at[i].set(v)
+    def going(state):
+        i, _, _, bound = state
+        return (i < size) & (i < enough(bound))
+
+    def step(state):
+        i, space, v, bound = state
+        basis = space.basis.at[i].set(v)
         w = matrix @ v
         alpha = v @ w
-        scale = jnp.maximum(scale, jnp.abs(alpha))
         for _ in range(2):
             w = w - (basis @ w) @ basis
         beta = jnp.linalg.norm(w)
-        alive = beta > tiny * scale
+        before = jnp.where(i > 0, space.beta[i - 1], 0.0)
+        bound = jnp.maximum(bound, jnp.abs(alpha) + beta + before)
+        alive = beta > tiny * bound
+        beta = jnp.where(alive, beta, 0.0)
         following = jnp.where(alive, w / jnp.where(alive, beta, 1.0), 0.0)
-        return (basis, following, scale), (alpha, jnp.where(alive, beta, 0.0))
+        space = Krylov(basis, space.alpha.at[i].set(alpha), space.beta.at[i].set(beta))
+        return i + 1, space, following, bound
 
     norm = jnp.linalg.norm(start)
     v = start / jnp.where(norm > 0, norm, 1.0)
-    basis = jnp.zeros((size, start.size), start.dtype)
-    state = (basis, v, jnp.zeros((), start.dtype))
-    (basis, _, _), (alpha, beta) = jax.lax.scan(step, state, jnp.arange(size))
-    return Krylov(basis, alpha, beta)
+    zero = jnp.zeros((size,), start.dtype)
+    empty = Krylov(jnp.zeros((size, start.size), start.dtype), zero, zero)
+    return jax.lax.while_loop(going, step, (0, empty, v, jnp.zeros_like(norm)))[1]
 
 
 def _summed_residuals(

@@ -11,7 +11,9 @@ gap_nonlinear = f - f_lin, gap_kernel = f_lin - f_inf, gap_total = f - f_inf, ea
 the root mean square over points and outputs.
 """
 
-from functools import partial
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -77,10 +79,11 @@ def measure_cell(
     y = jnp.asarray(data.y_train)
     rate, steps = jnp.float32(learning_rate), jnp.asarray(times, jnp.int32)
     together = seeds_at_once(net, x, y, len(seeds), memory_bytes)
-    trained = _train_seeds(net, together, jnp.asarray(seeds), x, y, rate, steps)
     theta = jnp.asarray(limit.dynamics.theta[: len(y)], jnp.float32)
-    last = int(times[-1])
-    kernels = _compare_kernels(net, last, trained, x, y, theta, rate, steps)
+    arguments = (jnp.asarray(seeds), x, y, theta, rate, steps)
+    train_seeds, compare_kernels = _programs(net, together, int(times[-1]), *arguments)
+    trained = train_seeds(*arguments)
+    kernels = compare_kernels(trained, *arguments)
     arrays: Arrays = {name: np.asarray(value) for name, value in kernels.items()}
     arrays["outputs"] = np.asarray(trained.outputs)
     arrays |= _predict(data, limit, learning_rate, times, arrays)
@@ -101,8 +104,24 @@ def seeds_at_once(net: Any, x: Any, y: Any, seeds: int, memory_bytes: float) -> 
     return max([b for b in fitting if b * each <= memory_bytes], default=1)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _train_seeds(net, together, seeds, x, y, learning_rate, times) -> Trained:
+@lru_cache(maxsize=64)
+def _compiled(net: Any, together: int, last: int, shapes: tuple) -> tuple:
+    """Both programs of a cell for arguments of these shapes, compiled side by side."""
+    specs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes]
+    train_seeds = jax.jit(partial(_train_seeds, net, together))
+    compare_kernels = jax.jit(partial(_compare_kernels, net, last))
+    trained = jax.eval_shape(train_seeds, *specs)
+    lowered = (train_seeds.lower(*specs), compare_kernels.lower(trained, *specs))
+    with ThreadPoolExecutor(len(lowered)) as pool:
+        return tuple(pool.map(lambda program: program.compile(), lowered))
+
+
+def _programs(net: Any, together: int, last: int, *arguments) -> tuple:
+    shapes = tuple((a.shape, a.dtype) for a in arguments)
+    return _compiled(net, together, last, shapes)
+
+
+def _train_seeds(net, together, seeds, x, y, theta, learning_rate, times) -> Trained:
     """All seeds in one program, `together` of them at a time.
 
     Initialization is not batched: XLA takes three times as long to compile it so.
@@ -119,28 +138,27 @@ def _train_seeds(net, together, seeds, x, y, learning_rate, times) -> Trained:
     return jax.lax.map(descend, jax.lax.map(initialize, seeds), batch_size=together)
 
 
-def _apply(net: Architecture):
+def _apply(net: Architecture) -> Callable[[Any, jax.Array], Any]:
     """The network as a function (params, x) -> f."""
     return lambda params, x: net.apply({"params": params}, x)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _compare_kernels(net, last, trained, x, y, theta_inf, learning_rate, times) -> dict:
+def _compare_kernels(net, last, trained, seeds, x, y, theta, learning_rate, times):
     """Kernels before and after training, and f_lin; one seed at a time."""
     n, k = y.shape
 
     def one(seed: Trained) -> dict[str, jax.Array]:
-        before = ntk_by_output(net, seed.params0, x[:n])
-        after = ntk_by_output(net, seed.params, x[:n])
+        both = jax.tree.map(lambda a, b: jnp.stack([a, b]), seed.params0, seed.params)
+        before, after = jax.lax.map(lambda p: ntk_by_output(net, p, x[:n]), both)
         mean = output_mean(before)
-        limit = jnp.eye(k)[:, None, :, None] * theta_inf[None, :, None, :]
+        limit = jnp.eye(k)[:, None, :, None] * theta[None, :, None, :]
         linear = train_linearized(
             _apply(net), seed.params0, before, x, y, learning_rate, times, last
         )
         return {
             "outputs_linear": linear.outputs,
             "kernel_error_init": _distance(before, limit),
-            "kernel_error_init_mean": _distance(mean, theta_inf),
+            "kernel_error_init_mean": _distance(mean, theta),
             "kernel_drift": _distance(after, before),
             "kernel_drift_mean": _distance(output_mean(after), mean),
             "kernel_mean": mean,

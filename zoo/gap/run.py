@@ -156,7 +156,7 @@ def run(experiment: Experiment, workdir: Path, report: Report) -> dict[str, Any]
     return out
 
 
-def _effort(config: Config, width: int) -> float:
+def _effort(config: Config, width: int) -> int:
     """Relative cost of a seed: products of its layers, and a constant to compile."""
     return config.depth * width**2 + 2**19
 

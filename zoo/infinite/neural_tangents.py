@@ -171,7 +171,7 @@ def _patch(module: types.ModuleType) -> None:
     empirical._eqn_jvp_fn = _equation_jvp
 
 
-def _eigvalsh(a: Any, eigvals: tuple[int, int]) -> np.ndarray:
+def _eigvalsh(a: Any, eigvals: tuple[int, int]) -> Any:
     """SciPy's `eigvalsh` under the name that its argument had before SciPy 1.14."""
     return scipy.linalg.eigvalsh(a, subset_by_index=eigvals)
 
