@@ -77,19 +77,21 @@ def train_linearized(
     """
     n = y.shape[0]
     rate = learning_rate / n
-    f0, pushforward = jax.linearize(lambda params: apply_fn(params, x), params)
-    _, pullback = jax.vjp(lambda params: apply_fn(params, x[:n]), params)
-    r0 = (f0[:n] - y).T.ravel()
+    f0, pullback = jax.vjp(lambda params: apply_fn(params, x[:n]), params)
+    f0_rest, pushforward = jax.linearize(lambda params: apply_fn(params, x[n:]), params)
+    r0 = (f0 - y).T.ravel()
     with jax.default_matmul_precision("highest"):
         matrix = theta.reshape(y.size, y.size)
         space = krylov(matrix, r0, *_stopping(last, r0, rate))
         sums = _summed_residuals(space, jnp.linalg.norm(r0), rate, times)  # [t, kn]
 
-        def outputs(total: jax.Array) -> jax.Array:
+        def rest(total: jax.Array) -> jax.Array:
             (gradient,) = pullback(total.reshape(y.shape[::-1]).T)
-            return f0 - rate * pushforward(gradient)
+            return f0_rest - rate * pushforward(gradient)
 
-        recorded = jax.lax.map(outputs, sums)
+        trained = f0.T.ravel()[None] - rate * (sums @ matrix)
+        trained = trained.reshape(-1, *y.shape[::-1]).transpose(0, 2, 1)
+        recorded = jnp.concatenate([trained, jax.lax.map(rest, sums)], axis=1)
     return Linearized(recorded, _top_eigenvalue(space))
 
 

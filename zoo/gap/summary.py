@@ -12,9 +12,9 @@ from zoo.layers import ACTIVATIONS
 # Metrics with one value per seed: name -> (array of a cell, networks that it needs).
 # Those recorded at every step enter by their largest value, or by their last.
 LARGEST = {
-    "gap_total": ("f",),
+    "gap_total": ("f", "f_inf"),
     "gap_nonlinear": ("f", "f_lin"),
-    "gap_kernel": ("f_lin",),
+    "gap_kernel": ("f_lin", "f_inf"),
     "gap_total_flow": ("f",),
     "gap_kernel_flow": ("f_lin",),
 }
@@ -23,7 +23,7 @@ LAST = {
     "test_loss": "test_loss_final",
     "test_accuracy": "test_accuracy_final",
 }
-NETWORKS = {"": ("f",), "_linear": ("f_lin",), "_infinite": (), "_flow": ()}
+NETWORKS = {"f": "", "f_lin": "_linear", "f_inf": "_infinite", "f_flow": "_flow"}
 SCALARS = {
     "kernel_error_init": (),
     "kernel_error_init_mean": (),
@@ -38,13 +38,13 @@ Arrays = dict[str, np.ndarray]
 
 
 def diverged(arrays: Arrays) -> dict[str, np.ndarray]:
-    """Which seeds of a cell diverged, [s] each, for f and f_lin separately.
+    """Which seeds of a cell diverged, [s] each, for every network separately.
 
     A network diverged if an output is not finite, or if its train loss ends above
     where it began.
     """
     out = {}
-    for network, suffix in (("f", ""), ("f_lin", "_linear")):
+    for network, suffix in NETWORKS.items():
         loss = arrays[f"train_loss{suffix}"]
         finite = np.all(np.isfinite(loss), axis=1)
         out[network] = ~finite | ~(loss[:, -1] <= loss[:, 0])
@@ -58,10 +58,10 @@ def seed_metrics(arrays: Arrays) -> Arrays:
     for name, networks in LARGEST.items():
         values[name], needs[name] = np.max(arrays[name], axis=1), networks
     for name, final in LAST.items():
-        for suffix, networks in NETWORKS.items():
+        for network, suffix in NETWORKS.items():
             if name + suffix in arrays:
                 values[final + suffix] = arrays[name + suffix][:, -1]
-                needs[final + suffix] = networks
+                needs[final + suffix] = (network,)
     for name, networks in SCALARS.items():
         values[name], needs[name] = arrays[name], networks
     for name, networks in needs.items():
