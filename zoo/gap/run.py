@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -205,5 +206,18 @@ def _header(experiment: Experiment) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that the numbers depend on."""
     found = {name: importlib.metadata.version(name) for name in PACKAGES}
-    backend = jax.devices()[0]
-    return {"python": platform.python_version()} | found | {"device": str(backend)}
+    own = {"python": platform.python_version(), "git": git_state()}
+    return own | found | {"device": jax.devices()[0].device_kind}
+
+
+def git_state() -> str:
+    """Commit of this source tree, with "+" if files differ from it; "" if installed."""
+    folder = Path(__file__).parent
+    if "site-packages" in folder.parts:
+        return ""
+    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    except OSError:
+        return ""
+    return done.stdout.strip()
