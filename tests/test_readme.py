@@ -25,7 +25,7 @@ def test_library_example_runs_as_a_user_runs_it(tmp_path):
 
 def test_commands_and_files_named_exist():
     targets = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"make (\w+)", README):
+    for target in re.findall(r"(?m)(?:^|`)make (\w+)", README):
         assert f"\n{target}:" in targets
     for path in re.findall(r"\]\(((?!http)[^)#]+)\)", README):
         assert (ROOT / path).exists(), path

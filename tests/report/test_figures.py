@@ -112,6 +112,7 @@ def test_seeds_that_diverged_are_left_out_of_means():
     losses = np.array([[2.0, 1.0], [2.0, np.nan], [2.0, 3.0], [4.0, 2.0]])
     cell = {"train_loss": losses, "train_loss_linear": losses[[0, 0, 0, 1]]}
     cell |= {"gap_nonlinear": np.arange(8.0).reshape(4, 2)}
+    cell |= {"train_loss_infinite": losses[[0] * 4], "train_loss_flow": losses[[0] * 4]}
     np.testing.assert_allclose(series.seed_mean(cell, "train_loss"), [3.0, 1.5])
     np.testing.assert_allclose(series.seed_mean(cell, "gap_nonlinear"), [0.0, 1.0])
 
