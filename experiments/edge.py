@@ -43,7 +43,10 @@ def run(main: Callable[[], None]) -> None:
         except OSError as e:
             if e.errno not in STORAGE:
                 raise
-            fail(f"{e}. What was finished is kept; the same command goes on from it.")
+            fail(
+                f"results cannot be stored: {e}. What was finished is kept; the same "
+                "command goes on from it."
+            )
         except KeyboardInterrupt:
             fail("interrupted; the same command goes on from what was finished.", 130)
 

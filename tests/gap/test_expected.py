@@ -24,6 +24,8 @@ NTK = {"smooth": False, "depth": 2, "parameterization": "ntk", "lazy_rate": True
         ("weight_movement_first", {"parameterization": "standard"}, -1.5),
         ("weight_movement_hidden", {}, -1.0),
         ("weight_movement_hidden", {"depth": 1}, None),
+        ("kernel_drift", {"parameterization": "standard", "depth": 1}, None),
+        ("gap_nonlinear", {"parameterization": "standard"}, -0.75),
         ("weight_movement_last", {"parameterization": "standard"}, -0.5),
     ],
 )

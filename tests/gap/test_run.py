@@ -11,7 +11,7 @@ from zoo.gap import store
 from zoo.gap.cell import seeds_at_once
 from zoo.gap.config import Config
 from zoo.gap.run import Experiment, record_times, run
-from zoo.gap.summary import diverged, summarize
+from zoo.gap.summary import diverged, seed_metrics, summarize
 
 SMALL = Config(
     widths=(8, 16, 32, 64),
@@ -47,6 +47,8 @@ def arrays_of(workdir):
 def test_record_times():
     assert record_times(500, 16)[[0, 1, -1]].tolist() == [0, 1, 500]
     assert record_times(1, 16).tolist() == [0, 1]
+    assert record_times(40, 2).tolist() == [0, 40]
+    assert record_times(40, 3).tolist() == [0, 1, 40]
     assert np.all(np.diff(record_times(37, 16)) > 0)
 
 
@@ -167,7 +169,7 @@ def test_f_and_its_linearization_diverge_apart(finished):
         for m in SMALL.widths
     }
     for arrays in merged.values():  # narrow ones may diverge by themselves
-        arrays["train_loss_linear"][:, -1] = 0.0
+        arrays["train_loss_linear"][:] = 1.0
     merged[64]["train_loss_linear"][1, -1] = np.nan
     assert diverged(merged[64])["f_lin"].tolist() == [False, True, False, False]
     assert not diverged(merged[64])["f"].any()
@@ -177,6 +179,40 @@ def test_f_and_its_linearization_diverge_apart(finished):
     assert metrics["gap_kernel"]["seeds"] == [4, 4, 4, 3]
     assert metrics["gap_total"]["seeds"] == [4, 4, 4, 4]
     assert metrics["kernel_drift"]["slope"]["seeds"] == 4
+
+
+def test_a_network_that_blew_up_and_died_diverged():
+    steady = np.asarray([[2.0, 1.5, 1.0]])
+    died = np.asarray([[2.0, 5e9, 0.45]])
+    arrays = {f"train_loss{s}": steady for s in ("_linear", "_infinite", "_flow")}
+    assert diverged(arrays | {"train_loss": died})["f"].tolist() == [True]
+    assert diverged(arrays | {"train_loss": steady})["f"].tolist() == [False]
+
+
+def test_rounding_is_not_a_measurement(finished):
+    cell = dict(arrays_of(finished[0])["mlp-w64-s0-1"])
+    kept = seed_metrics(cell)
+    assert np.isfinite(kept["gap_nonlinear"]).all()
+    cell["gap_nonlinear"] = cell["gap_nonlinear"] * 1e-6
+    cell["kernel_drift"] = cell["kernel_drift"] * 1e-6
+    lost = seed_metrics(cell)
+    assert np.isnan(lost["gap_nonlinear"]).all()
+    assert np.isnan(lost["kernel_drift"]).all()
+    assert np.isfinite(lost["gap_total"]).all()
+
+
+def test_theory_is_silent_above_the_critical_rate():
+    import dataclasses
+
+    assert Experiment(SMALL).lazy_rate()
+    fast = dataclasses.replace(SMALL, lr_fraction=1.3)
+    assert not Experiment(fast, allow_divergence=True).lazy_rate()
+    with pytest.raises(ValueError, match=r"--lr_fraction=1\.3, a rate of .* above"):
+        Experiment(fast)
+    standard = dataclasses.replace(SMALL, parameterization="standard")
+    assert Experiment(standard).lazy_rate()
+    constant = dataclasses.replace(standard, learning_rate=1e-4)
+    assert not Experiment(constant).lazy_rate()
 
 
 def test_memory_budget_bounds_the_seeds_trained_at_once():
@@ -190,10 +226,12 @@ def test_memory_budget_bounds_the_seeds_trained_at_once():
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"arch": "mpl"}, "unknown arch 'mpl'; did you mean 'mlp'"),
+        ({"arch": "mpl"}, "unknown --arch 'mpl'; did you mean 'mlp'"),
         ({"widths": (8, 0)}, "--widths=8,0 is not allowed"),
         ({"widths": (8, 8)}, "--widths=8,8 is not allowed: it takes each width once"),
         ({"widths": ()}, "--widths= is not allowed"),
+        ({"dataset": "digit"}, "unknown --dataset 'digit'; did you mean 'digits'"),
+        ({"seed": 2**31}, "--seed=2147483648 is not allowed: it takes seeds below"),
         ({"seeds": -1}, "--seeds=-1 is not allowed: it takes a whole number >= 1"),
         ({"steps": 0}, "--steps=0"),
         ({"learning_rate": -1.0}, "--learning_rate=-1.0"),

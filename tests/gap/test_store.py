@@ -72,9 +72,30 @@ def test_unusable_workdir_is_refused(tmp_path):
     with pytest.raises(store.WorkdirError, match="cannot be used"):
         store.open_workdir(tmp_path / "file", CONFIG)
     (tmp_path / "w").mkdir()
-    (tmp_path / "w" / "config.json").write_text("{")
-    with pytest.raises(store.WorkdirError, match="cannot be used"):
-        store.open_workdir(tmp_path / "w", CONFIG)
+    for text in ("{", "[1]"):
+        (tmp_path / "w" / "config.json").write_text(text)
+        with pytest.raises(store.WorkdirError, match="cannot be used"):
+            store.open_workdir(tmp_path / "w", CONFIG)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "run.json").write_text("[1]")
+    assert store.read_cell(tmp_path / "c", CONFIG) is None
+
+
+def test_only_our_own_litter_is_swept(tmp_path):
+    """A folder that holds other things: --workdir=. by mistake."""
+    others = [tmp_path / ".eslintrc.json.bak", tmp_path / "sub" / ".data.npz.old"]
+    (tmp_path / "sub").mkdir()
+    for path in others:
+        path.touch()
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(store.WorkdirError, match="another configuration"):
+        store.open_workdir(tmp_path, CONFIG)
+    assert not (tmp_path / "cells").exists()
+    (tmp_path / "config.json").unlink()
+    (tmp_path / f"{store.PART}x").touch()
+    store.open_workdir(tmp_path, CONFIG)
+    assert all(path.exists() for path in others)
+    assert not list(tmp_path.glob(f"{store.PART}*"))
 
 
 WRITER = """

@@ -13,17 +13,21 @@ NONE = {"value": None, "ci95": [None, None], "seeds": 0}
 
 
 def metric(slope=SLOPE, expected=-0.5, mean=(0.5, 0.25)):
-    return {"mean": list(mean), "slope": slope, "expected": {"slope": expected}}
+    status = None if expected is None else "theory"
+    expected = {"slope": expected, "status": status}
+    return {"mean": list(mean), "slope": slope, "expected": expected}
 
 
 @pytest.fixture
 def summary():
     return {
         "widths": [64, 128],
+        "seeds": 8,
         "metrics": {name: metric() for name in text.TITLES}
         | {"train_loss_final": metric(expected=None)},
         "diverged": {"64": 0, "128": 0},
         "diverged_linear": {"64": 0, "128": 0},
+        "diverged_infinite": {"64": 0, "128": 0},
     }
 
 
@@ -78,6 +82,18 @@ def test_sentences_state_exponent_and_theory(summary):
     assert len(said) == len(text.FINDINGS)
     assert said[0].startswith("kernel error at init")
     assert "m^-0.49 [-0.55, -0.43]; theory: -1/2" in said[0]
+
+
+def test_only_an_interval_below_zero_falls(summary):
+    metrics = summary["metrics"]
+    metrics["gap_total"] = metric(SLOPE | {"ci95": [None, None], "seeds": 1})
+    metrics["gap_kernel"] = metric(SLOPE | {"ci95": [-1.2, 0.2]})
+    metrics["kernel_drift"]["expected"]["status"] = "heuristic"
+    said = text.sentences(summary)
+    assert "total gap varies as m^-0.49 (1 of 8 seeds); theory: -1/2." in said
+    assert "kernel gap varies as m^-0.49 [-1.20, 0.20]; theory: -1/2." in said
+    assert "nonlinear gap falls as m^-0.49 [-0.55, -0.43]; theory: -1/2." in said
+    assert "kernel drift falls as m^-0.49 [-0.55, -0.43]; heuristic: -1/2." in said
 
 
 def test_sentences_state_what_is_missing(summary):

@@ -73,7 +73,7 @@ def measure_cell(
         memory_bytes: bounds the number of seeds that train at once.
 
     Returns:
-        arrays whose first axis is the seed, see `zoo.gap.run.SERIES` and `SCALARS`.
+        arrays whose first axis is the seed; `zoo.gap.summary` says which enter how.
     """
     x = jnp.concatenate([jnp.asarray(data.x_train), jnp.asarray(data.x_test)])
     y = jnp.asarray(data.y_train)
@@ -110,8 +110,9 @@ def _compiled(net: Any, together: int, last: int, shapes: tuple) -> tuple:
     specs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes]
     train_seeds = jax.jit(partial(_train_seeds, net, together))
     compare_kernels = jax.jit(partial(_compare_kernels, net, last))
-    trained = jax.eval_shape(train_seeds, *specs)
-    lowered = (train_seeds.lower(*specs), compare_kernels.lower(trained, *specs))
+    with jax.default_matmul_precision("highest"):  # TF32 would be a floor of 1e-3
+        trained = jax.eval_shape(train_seeds, *specs)
+        lowered = (train_seeds.lower(*specs), compare_kernels.lower(trained, *specs))
     with ThreadPoolExecutor(len(lowered)) as pool:
         return tuple(pool.map(lambda program: program.compile(), lowered))
 

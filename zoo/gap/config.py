@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
+from zoo.data import DATASETS
 from zoo.layers import ACTIVATIONS
 from zoo.layers.linear import PARAMETERIZATIONS
 from zoo.models import ARCHITECTURES, Architecture
@@ -33,7 +34,8 @@ class Config:
         learning_rate: eta of L = 1/(2n) sum_i |f - y|^2; None means `lr_fraction`.
         lr_fraction: eta as a fraction of 2 n / lambda_max(Theta_inf).
         cell_seeds: seeds measured, and stored, together.
-        memory_gb: budget that bounds how many seeds train at once.
+        memory_gb: budget that bounds how many seeds train at once; the kernels of one
+            seed, about six times 4 (n_train k)^2 bytes, come on top.
     """
 
     arch: str = "mlp"
@@ -57,9 +59,10 @@ class Config:
     memory_gb: float = 4.0
 
     def __post_init__(self):
-        check_name("arch", self.arch, ARCHITECTURES)
-        check_name("activation", self.activation, ACTIVATIONS)
-        check_name("parameterization", self.parameterization, PARAMETERIZATIONS)
+        check_name("--arch", self.arch, ARCHITECTURES)
+        check_name("--dataset", self.dataset, DATASETS)
+        check_name("--activation", self.activation, ACTIVATIONS)
+        check_name("--parameterization", self.parameterization, PARAMETERIZATIONS)
         for name in ("depth", "seeds", "n_train", "n_test", "steps", "cell_seeds"):
             self._require(name, getattr(self, name) >= 1, "a whole number >= 1")
         for name in ("seed", "data_seed"):
@@ -69,6 +72,8 @@ class Config:
             value = getattr(self, name)
             positive = value is None or (value > 0 and math.isfinite(value))
             self._require(name, positive, "a finite number > 0")
+        last = self.seed + self.seeds
+        self._require("seed", last <= 2**31, "seeds below 2^31")
         finite = self.sigma_b >= 0 and math.isfinite(self.sigma_b)
         self._require("sigma_b", finite, "a finite number >= 0")
         self._check_widths()

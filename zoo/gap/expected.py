@@ -7,8 +7,11 @@ does not depend on m: O(1) in the NTK parameterization, c / m in the standard on
 
 from typing import Any
 
-LEE = "Lee et al. 2019, Theorem 2.1"
-LEE_OBSERVED = "Lee et al. 2019, observed; the proven bound is -1/2"
+THEORY, HEURISTIC = "theory", "heuristic"
+CLT = "a mean over m random units; observed by Lee et al. 2019, figure S9"
+FROM_CLT = "the kernel at initialization deviates from its limit as m^-1/2"
+LEE = "Lee et al. 2019, Theorem 2.1 (first and last layer: as observed there)"
+LEE_HIDDEN = "observed by Lee et al. 2019; the proven bound is -1/2"
 SMOOTH = (
     "heuristic for smooth activations once m >> n k, from the m^-1 of the third-order "
     "tangent kernel (Huang & Yau 2020) and observed by Lee et al. 2019; the proven "
@@ -22,10 +25,14 @@ KINKED = (
 STANDARD = "from the scales of Lee et al. 2019, appendix G, at learning rate c / m"
 NO_POWER = "tends to its infinite-width value; no power law of its own"
 UNSCALED = (
-    "no prediction: in the standard parameterization a learning rate that does not "
-    "fall as 1 / width leaves the lazy regime"
+    "no prediction: the learning rate is above the critical one of the limit, or does "
+    "not fall as 1 / width in the standard parameterization"
 )
 ONE_HIDDEN = "the network has no hidden-to-hidden layer"
+READOUT = (
+    "no prediction: in the standard parameterization with one hidden layer the readout "
+    "alone moves the function to leading order"
+)
 
 
 def expected_slope(
@@ -36,38 +43,53 @@ def expected_slope(
     parameterization: str,
     lazy_rate: bool,
 ) -> dict[str, Any]:
-    """The exponent expected for a metric: {"slope": number or None, "source": why}.
+    """The exponent expected for a metric, or None, with its source.
+
+    Returns:
+        {"slope": number or None, "source": why, "status": "theory", "heuristic" or
+        None}.
 
     Args:
         metric: its name in the summary.
         smooth: whether the activation has a continuous derivative.
         depth: number of hidden layers.
         parameterization: "ntk" or "standard".
-        lazy_rate: whether the learning rate scales with width as the module says.
+        lazy_rate: whether the learning rate is below the critical one and scales with
+            width as the module says.
     """
+    slope, source, status = _expectation(
+        metric, smooth, depth, parameterization, lazy_rate
+    )
+    return {"slope": slope, "source": source, "status": status}
+
+
+def _expectation(
+    metric: str, smooth: bool, depth: int, parameterization: str, lazy_rate: bool
+) -> tuple[float | None, str, str | None]:
+    standard = parameterization == "standard"
     if metric.startswith("kernel_error_init"):
-        return {"slope": -0.5, "source": LEE}
+        return -0.5, CLT, THEORY
     if not lazy_rate:
-        return {"slope": None, "source": UNSCALED}
+        return None, UNSCALED, None
     if metric == "weight_movement_hidden" and depth < 2:
-        return {"slope": None, "source": ONE_HIDDEN}
-    if metric == "weight_movement_first" and parameterization == "standard":
-        return {"slope": -1.5, "source": STANDARD}
+        return None, ONE_HIDDEN, None
+    if metric == "weight_movement_first" and standard:
+        return -1.5, STANDARD, THEORY
     if metric in EXPECTED:
-        slope, source = EXPECTED[metric]
-        return {"slope": slope, "source": source}
+        return *EXPECTED[metric], THEORY
     if metric in OF_SECOND_ORDER:
-        slope, source = (-1.0, SMOOTH) if smooth else (-0.75, KINKED)
-        return {"slope": slope, "source": source}
-    return {"slope": None, "source": NO_POWER}
+        if standard and depth < 2:
+            return None, READOUT, None
+        return (-1.0, SMOOTH, HEURISTIC) if smooth else (-0.75, KINKED, HEURISTIC)
+    return None, NO_POWER, None
 
 
 # What the second derivative of the network moves.
 OF_SECOND_ORDER = ("gap_nonlinear", "kernel_drift", "kernel_drift_mean")
 EXPECTED = {
-    "gap_total": (-0.5, LEE),
-    "gap_kernel": (-0.5, LEE),
-    "weight_movement_first": (-0.5, LEE_OBSERVED),
-    "weight_movement_hidden": (-1.0, LEE_OBSERVED),
-    "weight_movement_last": (-0.5, LEE_OBSERVED),
+    "gap_total": (-0.5, FROM_CLT),
+    "gap_kernel": (-0.5, FROM_CLT),
+    "weight_movement_first": (-0.5, LEE),
+    "weight_movement_hidden": (-1.0, LEE_HIDDEN),
+    "weight_movement_last": (-0.5, LEE),
 }

@@ -29,9 +29,11 @@ def record_times(steps: int, records: int) -> np.ndarray:
 
     >>> record_times(100, 6).tolist()
     [0, 1, 3, 10, 32, 100]
+    >>> record_times(40, 2).tolist()
+    [0, 40]
     """
     late = np.round(np.geomspace(1, steps, records - 1))
-    return np.unique(np.concatenate([[0], late]).astype(int))
+    return np.unique(np.concatenate([[0], late[: records - 2], [steps]]).astype(int))
 
 
 class Experiment:
@@ -59,8 +61,11 @@ class Experiment:
         for width in config.widths:
             rate, critical = self.learning_rate(width), self.critical_rate(width)
             if rate > critical and not allow_divergence:
+                given = f"--learning_rate={rate:g}"
+                if config.learning_rate is None:
+                    given = f"--lr_fraction={config.lr_fraction:g}, a rate of {rate:g},"
                 raise ValueError(
-                    f"--learning_rate={rate:g} is above {critical:.4g}, the critical "
+                    f"{given} is above {critical:.4g}, the critical "
                     f"rate of the infinite-width kernel at width {width}; pass "
                     "--allow_divergence to run it all the same."
                 )
@@ -88,6 +93,15 @@ class Experiment:
         if self.config.learning_rate is not None:
             return self.config.learning_rate
         return self.config.lr_fraction * self.critical_rate(width)
+
+    def lazy_rate(self) -> bool:
+        """Whether the rate is stable in the limit, and scales as the theory asks."""
+        widths = self.config.widths
+        scaled = self.config.parameterization == "ntk" or (
+            self.config.learning_rate is None
+        )
+        stable = all(self.learning_rate(m) <= self.critical_rate(m) for m in widths)
+        return scaled and stable
 
     def cells(self) -> list[tuple[int, np.ndarray]]:
         """(width, seeds) of every cell, narrow networks first."""
@@ -132,12 +146,12 @@ def run(experiment: Experiment, workdir: Path, report: Report) -> dict[str, Any]
     Returns:
         the summary, also written to `summary.json`.
     """
-    start = time.monotonic()
     config = experiment.config
     held = config.as_dict()
     cells = experiment.cells()
     work = np.cumsum([len(seeds) * _effort(config, width) for width, seeds in cells])
     blocks: dict[int, list] = {}
+    seconds = 0.0
     for (width, seeds), done in zip(cells, work, strict=True):
         name = cell_name(config, width, seeds)
         arrays = store.read_cell(workdir / "cells" / name, held)
@@ -150,9 +164,10 @@ def run(experiment: Experiment, workdir: Path, report: Report) -> dict[str, Any]
         else:
             report(f"{name}: on disk", done / work[-1])
         blocks.setdefault(width, []).append(arrays)
+        seconds += store.cell_seconds(workdir / "cells" / name)
     merged = {width: _merge(parts) for width, parts in blocks.items()}
-    out = _header(experiment) | summary.summarize(config, merged)
-    out["seconds"] = time.monotonic() - start
+    found = summary.summarize(config, merged, experiment.lazy_rate())
+    out = _header(experiment) | found | {"seconds": seconds}
     store.write_json(workdir / "summary.json", out)
     return out
 
@@ -191,7 +206,8 @@ def _header(experiment: Experiment) -> dict[str, Any]:
         "widths": list(config.widths),
         "seeds": config.seeds,
         "steps": config.steps,
-        "times": [rates[-1] * int(t) for t in experiment.times],
+        "recorded_steps": experiment.times,
+        "time_reached": [rate * config.steps for rate in rates],
         "limit_spectrum": {
             "smallest": float(dynamics.eigenvalues[0]),
             "largest": float(dynamics.eigenvalues[-1]),

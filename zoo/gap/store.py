@@ -19,6 +19,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+PART = ".lazy-regime-zoo-part-"  # begins the name of a file that is being written
+
 
 class WorkdirError(Exception):
     """The working directory cannot be used; the message says why, in one line."""
@@ -27,7 +29,7 @@ class WorkdirError(Exception):
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """A binary file that appears at `path` when the block ends without an error."""
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=PART)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -70,22 +72,25 @@ def open_workdir(workdir: Path, config: dict[str, Any]) -> None:
     Raises:
         WorkdirError: if it holds another configuration, or cannot be written.
     """
+    path = workdir / "config.json"
     try:
-        (workdir / "cells").mkdir(parents=True, exist_ok=True)
-        for part in workdir.rglob(".*.json.*"):
-            part.unlink()
-        for part in workdir.rglob(".*.npz.*"):
-            part.unlink()
-        path = workdir / "config.json"
         if path.exists():
             _check_same(workdir, json.loads(path.read_text()), config)
-        else:
+        (workdir / "cells").mkdir(parents=True, exist_ok=True)
+        for folder in (workdir, *(workdir / "cells").iterdir()):
+            for part in folder.glob(f"{PART}*"):
+                part.unlink()
+        if not path.exists():
             write_json(path, config)
     except (OSError, json.JSONDecodeError) as e:
         raise WorkdirError(f"--workdir={workdir} cannot be used: {e}.") from e
 
 
-def _check_same(workdir: Path, held: dict, wanted: dict) -> None:
+def _check_same(workdir: Path, held: Any, wanted: dict) -> None:
+    if not isinstance(held, dict):
+        raise WorkdirError(
+            f"--workdir={workdir} cannot be used: its config.json is not a run's."
+        )
     wanted = _finite(wanted)
     for name in sorted(held.keys() | wanted.keys()):
         if held.get(name) != wanted.get(name):
@@ -114,8 +119,13 @@ def read_cell(folder: Path, config: dict) -> dict[str, np.ndarray] | None:
             return None
         with np.load(folder / "traj.npz") as file:
             return dict(file)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def cell_seconds(folder: Path) -> float:
+    """How long a finished cell took to measure, whenever that was."""
+    return float(json.loads((folder / "run.json").read_text())["seconds"])
 
 
 def _checksum(path: Path) -> str:

@@ -37,17 +37,23 @@ SCALARS = {
 Arrays = dict[str, np.ndarray]
 
 
+# Differences of float32 outputs or kernels below this share of their size are rounding.
+ROUNDING = 1e-5
+
+
 def diverged(arrays: Arrays) -> dict[str, np.ndarray]:
     """Which seeds of a cell diverged, [s] each, for every network separately.
 
-    A network diverged if an output is not finite, or if its train loss ends above
-    where it began.
+    A network diverged if an output is not finite, if its train loss ends above where
+    it began, or if it ever was ten times that (relu networks can blow up and die).
     """
     out = {}
     for network, suffix in NETWORKS.items():
         loss = arrays[f"train_loss{suffix}"]
         finite = np.all(np.isfinite(loss), axis=1)
-        out[network] = ~finite | ~(loss[:, -1] <= loss[:, 0])
+        with np.errstate(invalid="ignore"):
+            exploded = np.max(loss, axis=1) > 10 * loss[:, 0]
+        out[network] = ~finite | exploded | ~(loss[:, -1] <= loss[:, 0])
     return out
 
 
@@ -55,15 +61,19 @@ def seed_metrics(arrays: Arrays) -> Arrays:
     """One number per seed and metric, [s]; NaN where a network it uses diverged."""
     gone = diverged(arrays)
     values, needs = {}, {}
+    f = arrays["outputs"].astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scale = np.sqrt(np.max(np.mean(f**2, axis=(2, 3)), axis=1))
     for name, networks in LARGEST.items():
-        values[name], needs[name] = np.max(arrays[name], axis=1), networks
+        values[name] = _above_rounding(np.max(arrays[name], axis=1), scale)
+        needs[name] = networks
     for name, final in LAST.items():
         for network, suffix in NETWORKS.items():
             if name + suffix in arrays:
                 values[final + suffix] = arrays[name + suffix][:, -1]
                 needs[final + suffix] = (network,)
     for name, networks in SCALARS.items():
-        values[name], needs[name] = arrays[name], networks
+        values[name], needs[name] = _above_rounding(arrays[name], 1.0), networks
     for name, networks in needs.items():
         lost = np.any([gone[network] for network in networks], axis=0)
         value = np.where(lost, np.nan, values[name].astype(np.float64))
@@ -71,12 +81,20 @@ def seed_metrics(arrays: Arrays) -> Arrays:
     return values
 
 
-def summarize(config: Config, cells: dict[int, Arrays]) -> dict[str, Any]:
+def _above_rounding(values: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
+    """Values, NaN where they are no more than float32 rounding of that scale."""
+    return np.where(values < ROUNDING * scale, np.nan, values)
+
+
+def summarize(
+    config: Config, cells: dict[int, Arrays], lazy_rate: bool = True
+) -> dict[str, Any]:
     """Metrics over widths and the count of divergence.
 
     Args:
         config: what was measured.
         cells: arrays of all seeds, by width.
+        lazy_rate: see `zoo.gap.expected.expected_slope`.
     """
     widths = sorted(cells)
     seeds = {m: seed_metrics(cells[m]) for m in cells}
@@ -84,20 +102,28 @@ def summarize(config: Config, cells: dict[int, Arrays]) -> dict[str, Any]:
     gone = {m: diverged(cells[m]) for m in cells}
     return {
         "metrics": {
-            name: _metric(
-                config, name, widths, np.stack([seeds[m][name] for m in widths], axis=1)
-            )
+            name: _metric(widths, np.stack([seeds[m][name] for m in widths], axis=1))
+            | {"expected": _expected(config, name, lazy_rate)}
             for name in names
         }
         | _ensemble_metrics(widths, cells),
+        "diverged_infinite": {str(m): int(gone[m]["f_inf"].sum()) for m in widths},
         "diverged": {str(m): int(gone[m]["f"].sum()) for m in widths},
         "diverged_linear": {str(m): int(gone[m]["f_lin"].sum()) for m in widths},
     }
 
 
-def _metric(
-    config: Config, name: str, widths: list[int], values: np.ndarray
-) -> dict[str, Any]:
+def _expected(config: Config, name: str, lazy_rate: bool) -> dict[str, Any]:
+    return expected_slope(
+        name,
+        smooth=ACTIVATIONS[config.activation].smooth,
+        depth=config.depth,
+        parameterization=config.parameterization,
+        lazy_rate=lazy_rate,
+    )
+
+
+def _metric(widths: list[int], values: np.ndarray) -> dict[str, Any]:
     """Means [w], standard errors [w] and fits of values [s, w]."""
     count = np.sum(np.isfinite(values), axis=0)
     mean = [fit.t_interval(v[np.isfinite(v)])[0] for v in values.T]
@@ -112,13 +138,6 @@ def _metric(
         "slope": fit.slope_fit(widths, values),
         "local_slopes": fit.local_slopes(widths, values),
         "floor_fit": fit.floor_fit(widths, values),
-        "expected": expected_slope(
-            name,
-            smooth=ACTIVATIONS[config.activation].smooth,
-            depth=config.depth,
-            parameterization=config.parameterization,
-            lazy_rate=config.parameterization == "ntk" or config.learning_rate is None,
-        ),
     }
 
 
@@ -148,7 +167,7 @@ def _ensemble_metrics(widths: list[int], cells: dict[int, Arrays]) -> dict[str, 
         errors.append(np.sqrt(np.mean((f.mean(0) - mean) ** 2)) / scale)
         ratios.append(np.mean(f.var(0, ddof=1)) / np.mean(variance))
     none = {"value": np.nan, "ci95": [np.nan, np.nan], "seeds": 0}
-    silent = {"slope": None, "source": "tends to 1; no power law"}
+    silent = {"slope": None, "source": "tends to 1; no power law", "status": None}
     return {
         name: {
             "mean": values,

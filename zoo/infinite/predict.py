@@ -18,7 +18,7 @@ import numpy as np
 
 Step = int | float | np.integer
 Steps = np.ndarray | Sequence[Step]
-PSD_TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
+PSD_TOLERANCE = 1e-10
 RANK_TOLERANCE = 1e-12
 
 
@@ -70,12 +70,12 @@ class Dynamics:
     eigenvectors: np.ndarray
 
     @classmethod
-    def from_kernel(cls, theta: np.ndarray, computed_in: str = "float64") -> "Dynamics":
+    def from_kernel(cls, theta: np.ndarray) -> "Dynamics":
         """Decomposes the train block of `theta` [N, n].
 
         Raises:
             ValueError: if the train kernel is not finite, or has an eigenvalue below
-                -1e-10 (computed in float64; -1e-5 in float32) times the largest.
+                -1e-10 times the largest.
         """
         theta = np.asarray(theta, np.float64)
         if not np.all(np.isfinite(theta)):
@@ -83,7 +83,7 @@ class Dynamics:
         block = theta[: theta.shape[1]]
         eigenvalues, eigenvectors = np.linalg.eigh((block + block.T) / 2)
         worst = eigenvalues[0] / eigenvalues[-1]
-        if eigenvalues[-1] <= 0 or worst < -PSD_TOLERANCE[computed_in]:
+        if eigenvalues[-1] <= 0 or worst < -PSD_TOLERANCE:
             raise ValueError(
                 "the train kernel is not positive semi-definite: smallest eigenvalue "
                 f"{eigenvalues[0]:.3e}, largest {eigenvalues[-1]:.3e}."

@@ -134,20 +134,18 @@ class Activation:
         dual: its `Dual` as a function of (k12, k11, k22).
         smooth: whether phi has a continuous derivative; the rate at which a network
             leaves its linearization depends on it.
-        exact: whether the dual is a closed form.
     """
 
     fn: Callable
     dual: Callable[[Array, Array, Array], Dual]
     smooth: bool = True
-    exact: bool = True
 
 
 ACTIVATIONS = {
     "relu": Activation(nn.relu, relu_dual, smooth=False),
     "erf": Activation(jax.scipy.special.erf, erf_dual),
     "gelu": Activation(partial(nn.gelu, approximate=False), gelu_dual),
-    "tanh": Activation(jnp.tanh, partial(numeric_dual, jnp.tanh), exact=False),
+    "tanh": Activation(jnp.tanh, partial(numeric_dual, jnp.tanh)),
     "identity": Activation(lambda x: x, identity_dual),
 }
 

@@ -150,6 +150,12 @@ def _figure(plot: plots.Plot, caption: str) -> str:
     )
 
 
+def _times(summary: dict[str, Any]) -> str:
+    """The time reached: one, or that of the narrowest to that of the widest network."""
+    ends = summary["time_reached"][0], summary["time_reached"][-1]
+    return " to ".join(dict.fromkeys(map(text.number, ends)))
+
+
 def opening(summary: dict[str, Any]) -> str:
     """What was measured, in one paragraph."""
     c = summary["config"]
@@ -163,7 +169,7 @@ def opening(summary: dict[str, Any]) -> str:
         "initialization and with the infinitely wide network, from the same initial "
         "outputs and over the same steps of full-batch gradient descent on "
         f"L = {summary['loss']}. {_rates(summary)} {summary['steps']} steps reach "
-        f"time t = {text.number(summary['times'][-1])} (learning rate * steps). "
+        f"time t = {_times(summary)} (learning rate * steps). "
         f"Measured on {summary['versions']['device']}."
     )
 

@@ -246,7 +246,11 @@ def _power(summary, name: str, colour: str, label: str = "") -> list[Line]:
     if not good.any():
         return []
     said = [interval(metric["slope"]) if np.isfinite(slope) else "no exponent"]
-    said += [] if expected is None else [f"theory {exponent(expected)}"]
+    said += (
+        []
+        if expected is None
+        else [f"{metric['expected']['status']} {exponent(expected)}"]
+    )
     text = _minus((f"{label}: " if label else "") + "; ".join(said))
     style = {"colour": colour, "group": name}
     lines = [Line(m, mean, text, draw="markers", half=half_width(metric), **style)]

@@ -57,7 +57,7 @@ def _shown(cell: str) -> str:
 
 def means(summary: dict[str, Any]) -> str:
     """Means at each width, exponent, and what theory expects."""
-    head = [*map(str, summary["widths"]), "exponent [95 %]", "theory", "its source"]
+    head = [*map(str, summary["widths"]), "exponent [95 %]", "expected", "its source"]
     sources = {
         text.TITLES[name]: metric["expected"]["source"]
         for name, metric in summary["metrics"].items()

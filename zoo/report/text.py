@@ -26,6 +26,12 @@ FINDINGS = (
     "gap_total",
 )
 
+DIVERGED = {
+    "network": "diverged",
+    "linearization": "diverged_linear",
+    "infinite-width prediction": "diverged_infinite",
+}
+
 
 def number(value: float | None, form: str = ".3g") -> str:
     """A number, or a dash where there is none."""
@@ -85,7 +91,7 @@ def rows(summary: dict[str, Any]) -> list[list[str]]:
 def table(summary: dict[str, Any]) -> str:
     """The table of exponents as text."""
     grid = Table(title="mean over seeds at each width, and exponent against width")
-    for column in ("", *map(str, summary["widths"]), "exponent [95 %]", "theory"):
+    for column in ("", *map(str, summary["widths"]), "exponent [95 %]", "expected"):
         grid.add_column(column, justify="left" if column == "" else "right")
     for row in rows(summary):
         grid.add_row(*row)
@@ -97,23 +103,26 @@ def table(summary: dict[str, Any]) -> str:
 
 def sentences(summary: dict[str, Any]) -> list[str]:
     """One sentence per finding that the figures support."""
-    out = []
-    for name in FINDINGS:
-        metric = summary["metrics"][name]
-        if interval(metric["slope"]) == "-":
-            out.append(f"{TITLES[name]}: no exponent (fewer than two usable widths).")
-            continue
-        theory = metric["expected"]["slope"]
-        said = "no prediction" if theory is None else exponent(theory)
-        edge = metric["slope"]["ci95"][1]
-        sure = (metric["slope"]["value"] if edge is None or edge != edge else edge) < 0
-        verb = "falls" if sure else "varies"
-        out.append(
-            f"{TITLES[name]} {verb} as m^{interval(metric['slope'])}; theory: {said}."
-        )
-    for network, key in (("network", "diverged"), ("linearization", "diverged_linear")):
+    out = [_finding(name, summary) for name in FINDINGS]
+    for network, key in DIVERGED.items():
         lost = {m: count for m, count in summary[key].items() if count}
         if lost:
             counts = ", ".join(f"{c} at width {m}" for m, c in lost.items())
             out.append(f"diverged seeds of the {network}: {counts}.")
     return out
+
+
+def _finding(name: str, summary: dict[str, Any]) -> str:
+    """One finding; it "falls" only where the interval lies below zero."""
+    title, metric = TITLES[name], summary["metrics"][name]
+    slope, expected = metric["slope"], metric["expected"]
+    if interval(slope) == "-":
+        return f"{title}: no exponent (no seed has a value at every width)."
+    edge = slope["ci95"][1]
+    verb = "falls" if edge is not None and edge < 0 else "varies"
+    used = slope["seeds"]
+    some = "" if used == summary["seeds"] else f" ({used} of {summary['seeds']} seeds)"
+    said = "theory: no prediction"
+    if expected["slope"] is not None:
+        said = f"{expected['status']}: {exponent(expected['slope'])}"
+    return f"{title} {verb} as m^{interval(slope)}{some}; {said}."
