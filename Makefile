@@ -1,5 +1,6 @@
 # Every target makes .venv first if need be.  PYTHON=/path/to/python chooses the
-# interpreter, VENV=dir another folder, WORKDIR=dir and ARGS="--steps=50" are the run's.
+# interpreter, VENV=dir another folder, WORKDIR=dir and ARGS="--steps=50" are the run's:
+# other ARGS need another WORKDIR, which holds one configuration.
 
 VENV := .venv
 WORKDIR ?= runs/lazy_gap
