@@ -137,3 +137,16 @@ def test_exhausted_krylov_space_ends_in_zeros(x64):
     want = np.diag([1.0] * 3 + [0.0] * 5)
     np.testing.assert_allclose(basis @ basis.T, want, atol=1e-12)
     np.testing.assert_allclose(space.beta[2:], 0.0)
+
+
+def test_krylov_space_stops_where_it_is_told(x64):
+    """V theta V^T is the tridiagonal matrix, and nothing couples to the rows unused."""
+    a = np.random.default_rng(0).normal(size=(30, 40))
+    theta, start = a @ a.T, a @ np.ones(40)
+    space = krylov(
+        jnp.asarray(theta), jnp.asarray(start), 10, lambda bound: jnp.asarray(6)
+    )
+    V, alpha, beta = (np.asarray(leaf) for leaf in space)
+    want = np.diag(alpha) + np.diag(beta[:-1], 1) + np.diag(beta[:-1], -1)
+    np.testing.assert_allclose(V @ theta @ V.T, want, atol=1e-10)
+    assert np.linalg.matrix_rank(V) == 6

@@ -43,9 +43,9 @@ class Krylov(NamedTuple):
     """Theta on the Krylov space: V Theta V^T = tridiag(beta, alpha, beta).
 
     Attributes:
-        basis: V, orthonormal rows, [q, n]; zero rows once the space is exhausted.
-        alpha: [q].
-        beta: [q], the last of which leads out of the space.
+        basis: V, orthonormal rows, [q, n]; zero rows after the last.
+        alpha: [q]; zero after the last.
+        beta: coupling of each row to the next, [q]; zero from the last on.
     """
 
     basis: jax.Array
@@ -77,10 +77,10 @@ def train_linearized(
     """
     n = y.shape[0]
     rate = learning_rate / n
-    f0, pullback = jax.vjp(lambda params: apply_fn(params, x[:n]), params)
-    f0_rest, pushforward = jax.linearize(lambda params: apply_fn(params, x[n:]), params)
-    r0 = (f0 - y).T.ravel()
     with jax.default_matmul_precision("highest"):
+        f0, pullback = jax.vjp(lambda p: apply_fn(p, x[:n]), params)
+        f0_rest, pushforward = jax.linearize(lambda p: apply_fn(p, x[n:]), params)
+        r0 = (f0 - y).T.ravel()
         matrix = theta.reshape(y.size, y.size)
         space = krylov(matrix, r0, *_stopping(last, r0, rate))
         sums = _summed_residuals(space, jnp.linalg.norm(r0), rate, times)  # [t, kn]
@@ -155,7 +155,9 @@ def krylov(
     v = start / jnp.where(norm > 0, norm, 1.0)
     zero = jnp.zeros((size,), start.dtype)
     empty = Krylov(jnp.zeros((size, start.size), start.dtype), zero, zero)
-    return jax.lax.while_loop(going, step, (0, empty, v, jnp.zeros_like(norm)))[1]
+    state = (0, empty, v, jnp.zeros_like(norm))
+    stop, space, _, _ = jax.lax.while_loop(going, step, state)
+    return space._replace(beta=space.beta.at[stop - 1].set(0.0))
 
 
 def _summed_residuals(
