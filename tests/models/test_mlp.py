@@ -154,9 +154,9 @@ def test_mean_over_seeds_is_the_limit(activation, parameterization):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"width": 0}, "width >= 1, got 0"),
-        ({"depth": 0}, "depth >= 1, got 0"),
-        ({"out": -1}, "out >= 1, got -1"),
+        ({"width": 0}, "width >= 1, got width=0"),
+        ({"depth": 0}, "depth >= 1, got depth=0"),
+        ({"out": -1}, "out >= 1, got out=-1"),
         ({"sigma_w": 0.0}, "sigma_w=0.0"),
         ({"sigma_b": -0.1}, "sigma_b=-0.1"),
         ({"activation": "rleu"}, "did you mean 'relu'"),

@@ -7,7 +7,7 @@ from which they are drawn.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, Real
+from jaxtyping import Float, Float32, Int, Real, Shaped
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +16,8 @@ class Dataset:
 
     Args:
         name: the name under which `load` knows it.
-        x_train: training inputs; images are flattened, row by row.
+        x_train: training inputs; images are flattened, row by row. The number of a
+            node where the data is one graph.
         y_train: training targets. For classes: the one-hot vector less 1/k, so that
             each row sums to 0 and its argmax is the label.
         x_test: test inputs, scaled like the training inputs.
@@ -26,9 +27,9 @@ class Dataset:
     """
 
     name: str
-    x_train: Float32[np.ndarray, "n d"]
+    x_train: Shaped[np.ndarray, "n ..."]
     y_train: Float32[np.ndarray, "n k"]
-    x_test: Float32[np.ndarray, "t d"]
+    x_test: Shaped[np.ndarray, "t ..."]
     y_test: Float32[np.ndarray, "t k"]
     classes: int | None = None
     image_shape: tuple[int, int, int] | None = None

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from zoo.layers import Finite, Layer
+from zoo.layers import Finite, Layer, Weights
 
 Path = tuple[str, ...]
 
@@ -90,13 +90,9 @@ def ntk_by_output(
         left = _signals(net, params, x1, rules)
         right = left if x2 is None else _signals(net, params, x2, rules)
         shares = [
-            rule.layer.ntk_share(
-                left.inputs[path],
-                left.signals[path],
-                right.inputs[path],
-                right.signals[path],
-            )
+            _share(rule.layer, left, right, path)
             for path, rule in rules.items()
+            if rule.layer.trained
         ]
         rest = {
             path: leaf
@@ -106,6 +102,17 @@ def ntk_by_output(
         if rest or not shares:
             shares.append(_contract_jacobian(net, params, rest, x1, x2))
         return functools.reduce(jnp.add, shares)
+
+
+def _share(layer: Weights, left: Signals, right: Signals, path: Path) -> jax.Array:
+    """What the parameters of a layer add; [k, n1, k, n2]."""
+    h1, h2 = layer.design(left.inputs[path]), layer.design(right.inputs[path])
+    g1, g2 = (
+        s.signals[path].reshape(*s.signals[path].shape[:2], h1.shape[1], -1)
+        for s in (left, right)
+    )
+    d1, d2 = (jnp.einsum("apq,kapm->kaqm", h, g) for h, g in ((h1, g1), (h2, g2)))
+    return jnp.einsum("kaqm,lbqm->kalb", d1, d2)
 
 
 def _intercept(visit: Callable[[Path, Layer, jax.Array, jax.Array], jax.Array]):
@@ -127,7 +134,7 @@ def _ruled_layers(net: nn.Module, params: Any, x: jax.Array) -> dict[Path, Rule]
     calls: list[tuple[Path, Rule]] = []
 
     def visit(path, layer, h, out):
-        if path in owners and type(layer).ntk_share is not Layer.ntk_share:
+        if path in owners and isinstance(layer, Weights):
             calls.append((path, Rule(layer, out.shape[1:], out.dtype)))
         return out
 

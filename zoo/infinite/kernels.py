@@ -5,6 +5,7 @@ NTK, sum over parameters of d f_c(x) / d theta  d f_c(x') / d theta, for one out
 distinct outputs share no NTK in the limit: the full one is Theta (x) I_k.
 """
 
+from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,10 @@ import numpy as np
 from zoo.infinite.precision import float64, kernel_numerics
 
 Get = str | tuple[str, ...]
+INSTEAD = {
+    "monte carlo": "zoo.monte_carlo_kernel_fn(net, key, n_samples) estimates it",
+    "none": "zoo.empirical_ntk(net, params, x) is the kernel at finite width",
+}
 
 
 def kernel_fn(net: Any) -> Callable[..., Any]:
@@ -23,7 +28,7 @@ def kernel_fn(net: Any) -> Callable[..., Any]:
     x64 switch says.
 
     Args:
-        net: a network of `zoo.models`, or anything with `layers()`.
+        net: a network of `zoo.models`.
 
     Returns:
         `kernel(x1, x2=None, get="ntk")` for inputs [n1, ...] and [n2, ...]: an array
@@ -31,7 +36,8 @@ def kernel_fn(net: Any) -> Callable[..., Any]:
         a tuple of these names.
 
     Raises:
-        NotImplementedError: if a layer's limit has no known form; it names the layer.
+        NotImplementedError: if the limit does not exist or has no known form: it names
+            the layer and the reason, and says what to call instead.
 
     Example:
         >>> import jax.numpy as jnp, zoo
@@ -40,11 +46,19 @@ def kernel_fn(net: Any) -> Callable[..., Any]:
         >>> kernel(jnp.ones((1, 4)), get="nngp").shape
         (1, 1)
     """
-    analytic = net.layers().limit()[2]
+    kind, why = net.limit()
+    if kind in INSTEAD:
+        raise NotImplementedError(
+            f"{type(net).__name__} has no infinite-width kernel in closed form. {why}; "
+            f"{INSTEAD[kind]}."
+        )
 
     def kernel(x1, x2=None, get: Get = "ntk"):
         with kernel_numerics():
-            return analytic(x1, x2, get)
+            found = net.kernels(x1, x2)
+        if isinstance(get, str):
+            return getattr(found, get)
+        return namedtuple("Kernels", get)(*(getattr(found, name) for name in get))
 
     return kernel
 
@@ -55,6 +69,11 @@ def kernel_matrix(
     """Kernels in float64, as NumPy arrays [n1, n2]; arguments as for `kernel_fn`."""
     kernel = kernel_fn(net)
     with float64():
-        points = [None if x is None else np.asarray(x, np.float64) for x in (x1, x2)]
+        points = [None if x is None else np.asarray(x, _wide(x)) for x in (x1, x2)]
         out = jax.jit(kernel, static_argnames="get")(*points, get=get)
         return jax.tree.map(np.asarray, out)
+
+
+def _wide(x: np.ndarray) -> Any:
+    """float64 for coordinates; whole numbers, as of nodes, stay what they are."""
+    return np.float64 if np.issubdtype(np.asarray(x).dtype, np.floating) else None

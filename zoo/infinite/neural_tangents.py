@@ -383,3 +383,4 @@ def _equation_vjp(eqn: Any, ct: Any, *invals: Any) -> list[Any]:
 nt = _load()
 stax = nt.stax
 predict = nt.predict
+Kernel = nt.Kernel

@@ -1,16 +1,37 @@
 """Layers that are read twice: finite as Flax modules, infinite as kernel maps."""
 
-from zoo.layers.base import Finite, Layer, Serial
-from zoo.layers.linear import Dense
-from zoo.layers.nonlinear import ACTIVATIONS, Activation, Dual, Nonlinear
+from zoo.layers.base import (
+    Finite,
+    Layer,
+    Residual,
+    Serial,
+    Weights,
+    apply_parts,
+    input_kernel,
+    walk,
+)
+from zoo.layers.duals import ACTIVATIONS, Activation, Dual
+from zoo.layers.linear import PADDINGS, PARAMETERIZATIONS, Conv, Dense
+from zoo.layers.nonlinear import Nonlinear
+from zoo.layers.pooling import Flatten, GlobalAvgPool
 
 __all__ = [
     "ACTIVATIONS",
+    "PADDINGS",
+    "PARAMETERIZATIONS",
     "Activation",
+    "Conv",
     "Dense",
     "Dual",
     "Finite",
+    "Flatten",
+    "GlobalAvgPool",
     "Layer",
     "Nonlinear",
+    "Residual",
     "Serial",
+    "Weights",
+    "apply_parts",
+    "input_kernel",
+    "walk",
 ]

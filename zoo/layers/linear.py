@@ -1,24 +1,33 @@
-"""Layers that are affine in their input and in their parameters.
+"""Layers that are affine in their input and linear in their parameters.
 
 Symbols: W weights, b biases, h the layer's input, n the fan-in (number of inputs of
 one unit), m the width (number of units), k outputs of the network.
 """
 
 import dataclasses
+import math
+from collections.abc import Callable
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
-from zoo.infinite.neural_tangents import stax
-from zoo.layers.base import Layer, Limit
+from zoo.infinite.neural_tangents import Kernel, stax
+from zoo.layers.base import Weights
 
-PARAMETERIZATIONS = ("ntk", "standard")
+PARAMETERIZATIONS = ("ntk", "standard", "mean_field")
+PADDINGS = ("SAME", "VALID", "CIRCULAR")
+VANISHES = (
+    "at the scale 1/fan-in the outputs at initialization vanish and the features move "
+    "at any width: there is no lazy limit"
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class Dense(Layer):
-    r"""Affine map of `width` units, with Gaussian weights.
+class Affine(Weights):
+    r"""What `Dense` and `Conv` share: scales, initialization, freezing.
 
     NTK parameterization (Jacot et al. 2018): every parameter is N(0, 1) and
 
@@ -32,61 +41,205 @@ class Dense(Layer):
     standard one a weight matrix adds n times as much to the NTK, which therefore
     grows with the width (Lee et al. 2019, appendix F; Sohl-Dickstein et al. 2020).
 
+    Mean-field parameterization (Mei, Montanari & Nguyen 2018; the readout of muP, Yang
+    & Hu 2021): every parameter is N(0, 1) and f(h) = (sigma_w / n) h W + sigma_b b.
+
     Args:
         width: number of units m.
         sigma_w: scale of the weights, dimensionless.
         sigma_b: scale of the biases; 0 means that there is no bias parameter.
-        parameterization: "ntk" or "standard".
+        parameterization: "ntk", "standard" or "mean_field".
+        trained: False freezes W and b; their own terms then leave the NTK.
+        zero: W is 0 at initialization; its scale in the forward pass is kept.
     """
 
     width: int
     sigma_w: float = 1.0
     sigma_b: float = 0.0
     parameterization: str = "ntk"
+    trained: bool = True
+    zero: bool = False
 
-    def finite(self, scope: nn.Module, x: Float[Array, "n d"]) -> Float[Array, "n m"]:
-        """Applies the map to a batch [n, d]."""
-        std_w, std_b = self._stds(x.shape[-1])
-        W = scope.param("W", nn.initializers.normal(std_w), (x.shape[-1], self.width))
-        scale_w, scale_b = self._scales(x.shape[-1])
-        out = scale_w * (x @ W)
+    @property
+    def no_limit(self) -> str:
+        """Only the mean-field scale has none."""
+        return VANISHES if self.parameterization == "mean_field" else ""
+
+    def stds(self, fan_in: int) -> tuple[float, float]:
+        """Standard deviations of W and b at initialization."""
+        std_w, std_b = 1.0, 1.0
+        if self.parameterization == "standard":
+            std_w, std_b = self.sigma_w / fan_in**0.5, self.sigma_b
+        return (0.0 if self.zero else std_w), std_b
+
+    def scales(self, fan_in: int) -> tuple[float, float]:
+        """Factors before W and b in the forward pass."""
+        if self.parameterization == "standard":
+            return 1.0, 1.0
+        power = 1.0 if self.parameterization == "mean_field" else 0.5
+        return self.sigma_w / fan_in**power, self.sigma_b
+
+    def affine(
+        self,
+        scope: nn.Module,
+        shape: tuple[int, ...],
+        product: Callable[[jax.Array], jax.Array],
+    ) -> jax.Array:
+        """scale_w * product(W) + scale_b * b, with W of the given shape."""
+        fan_in = math.prod(shape[:-1])
+        std_w, std_b = self.stds(fan_in)
+        scale_w, scale_b = self.scales(fan_in)
+        out = scale_w * product(self._param(scope, "W", std_w, shape))
         if self.sigma_b:
-            b = scope.param("b", nn.initializers.normal(std_b), (self.width,))
-            out = out + scale_b * b[None, :]
+            b = self._param(scope, "b", std_b, (self.width,))
+            out = out + scale_b * b.reshape((1,) * (out.ndim - 1) + b.shape)
         return out
 
-    def limit(self) -> Limit:
-        """The affine map of covariances; the standard NTK is that of this width."""
-        return stax.Dense(
-            self.width,
-            W_std=self.sigma_w,
-            b_std=self.sigma_b or None,
-            parameterization=self.parameterization,
+    def _param(self, scope: nn.Module, name: str, std: float, shape: tuple):
+        value = scope.param(name, nn.initializers.normal(std), shape)
+        return value if self.trained else lax.stop_gradient(value)
+
+    def with_bias(self, features: Float[Array, "n p q"], fan_in: int) -> jax.Array:
+        """`Weights.design` from the inputs of every unit."""
+        scale_w, scale_b = self.scales(fan_in)
+        out = scale_w * features
+        if not self.sigma_b:
+            return out
+        ones = jnp.full((*out.shape[:2], 1), scale_b, out.dtype)
+        return jnp.concatenate([out, ones], axis=-1)
+
+    def covariances(self, k: Kernel, fan_in: int, mean: Callable) -> Kernel:
+        """The limit.
+
+        Args:
+            k: the input's kernel.
+            fan_in: n.
+            mean: maps a `Kernel` to that of the mean over the inputs of a unit.
+        """
+        std_w, std_b = self.stds(fan_in)
+        scale_w, scale_b = self.scales(fan_in)
+        keep = fan_in * (scale_w * std_w) ** 2
+        bias = (scale_b * std_b) ** 2 if self.sigma_b else 0.0
+        inputs = mean(k.replace(ntk=None))
+
+        def affine(cov):
+            return None if cov is None else keep * cov + bias
+
+        ntk = None
+        if k.ntk is not None:
+            ntk = keep * mean(k.replace(nngp=k.ntk, ntk=None)).nngp
+            if self.trained:
+                own = scale_b**2 if self.sigma_b else 0.0
+                ntk = ntk + fan_in * scale_w**2 * inputs.nngp + own
+        return inputs.replace(
+            nngp=affine(inputs.nngp),
+            cov1=affine(inputs.cov1),
+            cov2=affine(inputs.cov2),
+            ntk=ntk,
+            is_gaussian=True,
+            is_input=False,
+            shape1=(*inputs.shape1[:-1], self.width),
+            shape2=(*inputs.shape2[:-1], self.width),
         )
 
-    def ntk_share(
-        self,
-        h1: Float[Array, "n1 d"],
-        g1: Float[Array, "k n1 m"],
-        h2: Float[Array, "n2 d"],
-        g2: Float[Array, "k n2 m"],
-    ) -> Float[Array, "k n1 k n2"]:
-        """Gram matrix of the inputs times that of the backpropagated signals."""
-        scale_w, scale_b = self._scales(h1.shape[-1])
-        inputs = scale_w**2 * (h1 @ h2.T)
-        if self.sigma_b:
-            inputs = inputs + scale_b**2
-        signals = jnp.einsum("kam,lbm->kalb", g1, g2)
-        return inputs[None, :, None, :] * signals
 
-    def _stds(self, fan_in: int) -> tuple[float, float]:
-        """Standard deviations of W and b at initialization."""
-        if self.parameterization == "ntk":
-            return 1.0, 1.0
-        return self.sigma_w / fan_in**0.5, self.sigma_b
+@dataclasses.dataclass(frozen=True)
+class Dense(Affine):
+    __doc__ = f"""Affine map of the channels, at every position alike.
 
-    def _scales(self, fan_in: int) -> tuple[float, float]:
-        """Factors before W and b in the forward pass."""
-        if self.parameterization == "ntk":
-            return self.sigma_w / fan_in**0.5, self.sigma_b
-        return 1.0, 1.0
+    {Affine.__doc__}"""
+
+    def finite(
+        self, scope: nn.Module, x: Float[Array, "n ... d"]
+    ) -> Float[Array, "n ... m"]:
+        """Applies the map to a batch."""
+        return self.affine(scope, (x.shape[-1], self.width), lambda W: x @ W)
+
+    def limit(self, k: Kernel) -> Kernel:
+        """The affine map of covariances; the standard NTK is that of this width."""
+        return self.covariances(k, k.shape1[-1], lambda k: k)
+
+    def design(self, h: Float[Array, "n ... d"]) -> Float[Array, "n p q"]:
+        """The inputs, and a one for the bias."""
+        return self.with_bias(
+            h.reshape(h.shape[0], -1, h.shape[-1]), fan_in=h.shape[-1]
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Conv(Affine):
+    r"""Convolution over two axes of positions, [n, height, width, channels].
+
+    An affine map of the patch around each position; n is the number of entries of a
+    patch, kernel_size^2 times the channels. Otherwise as `Dense`:
+
+    Args:
+        width: number of output channels m.
+        sigma_w: scale of the weights, dimensionless.
+        sigma_b: scale of the biases; 0 means that there is no bias parameter.
+        parameterization: "ntk", "standard" or "mean_field".
+        trained: False freezes W and b; their own terms then leave the NTK.
+        zero: W is 0 at initialization; its scale in the forward pass is kept.
+        kernel_size: height and width of a patch.
+        stride: distance between neighbouring patches.
+        padding: "SAME" (zeros), "VALID" or "CIRCULAR".
+    """
+
+    kernel_size: int = 3
+    stride: int = 1
+    padding: str = "SAME"
+
+    def finite(
+        self, scope: nn.Module, x: Float[Array, "n h w d"]
+    ) -> Float[Array, "n h2 w2 m"]:
+        """Applies the convolution to a batch of images."""
+        size = (self.kernel_size,) * 2
+        padded, padding = self._pad(x)
+
+        def product(W: jax.Array) -> jax.Array:
+            return lax.conv_general_dilated(
+                padded,
+                W,
+                (self.stride,) * 2,
+                padding,
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            )
+
+        return self.affine(scope, (*size, x.shape[-1], self.width), product)
+
+    def limit(self, k: Kernel) -> Kernel:
+        """The affine map of the covariances' means over patches."""
+        mean = stax.Conv(
+            self.width,
+            (self.kernel_size,) * 2,
+            (self.stride,) * 2,
+            self.padding,
+            W_std=1.0,
+        )[2]
+        return self.covariances(k, self.kernel_size**2 * k.shape1[-1], mean)
+
+    def design(self, h: Float[Array, "n h w d"]) -> Float[Array, "n p q"]:
+        """The patches, and a one for the bias."""
+        padded, padding = self._pad(h)
+        patches = lax.conv_general_dilated_patches(
+            padded,
+            (self.kernel_size,) * 2,
+            (self.stride,) * 2,
+            padding,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        size = patches.shape[-1]
+        return self.with_bias(patches.reshape(h.shape[0], -1, size), fan_in=size)
+
+    def _pad(self, x: jax.Array) -> tuple[jax.Array, str]:
+        """The input and the padding that is left to do; CIRCULAR is done here."""
+        if self.padding != "CIRCULAR":
+            return x, self.padding
+        pads = [self._circular(size) for size in x.shape[1:3]]
+        return jnp.pad(x, ((0, 0), *pads, (0, 0)), mode="wrap"), "VALID"
+
+    def _circular(self, size: int) -> tuple[int, int]:
+        """Zeros that SAME would add before and after an axis, here wrapped."""
+        out = -(-size // self.stride)
+        total = max((out - 1) * self.stride + self.kernel_size - size, 0)
+        return total // 2, total - total // 2

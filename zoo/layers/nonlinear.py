@@ -1,217 +1,120 @@
-r"""Activations, and their dual: what they do to a pair of Gaussian pre-activations.
-
-For (u, v) ~ N(0, [[k11, k12], [k12, k22]]) the dual of phi is the pair
-
-    value = E phi(u) phi(v),    slope = E phi'(u) phi'(v) = d value / d k12,
-
-the second equality being Price's theorem (1958). Every dual takes arrays that
-broadcast against each other.
-"""
+"""Activations as layers: the nonlinearity, and what it does to a kernel."""
 
 import dataclasses
 from collections.abc import Callable
-from functools import lru_cache, partial
-from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from zoo.layers.base import Layer, Limit
-
-TWO_PI = 2.0 * np.pi
-
-
-class Dual(NamedTuple):
-    """Expectations of an activation, and of its derivative, at two inputs."""
-
-    value: jax.Array
-    slope: jax.Array
-
-
-def identity_dual(k12: Array, k11: Array, k22: Array) -> Dual:
-    """phi(x) = x."""
-    return Dual(k12, jnp.ones_like(k12))
-
-
-def relu_dual(k12: Array, k11: Array, k22: Array) -> Dual:
-    """Arc-cosine kernels of degree 1 and 0 (Cho & Saul 2009, eqs. 3-6).
-
-    theta is the angle between the inputs. `arctan2` keeps all digits as theta -> 0,
-    where `arccos` loses half of them, and the product of sum and difference is zero to
-    the last digit at equal inputs, where a fused k11 k22 - k12^2 is not.
-    """
-    norms = jnp.sqrt(k11 * k22)
-    sin = jnp.sqrt(jnp.maximum((norms - k12) * (norms + k12), 0.0))  # |u||v| sin theta
-    angle = jnp.pi - jnp.arctan2(sin, k12)
-    return Dual((sin + angle * k12) / TWO_PI, angle / TWO_PI)
-
-
-def erf_dual(k12: Array, k11: Array, k22: Array) -> Dual:
-    """The arcsine kernel (Williams 1997, eq. 11, for inputs of covariance K)."""
-    s = (1.0 + 2.0 * k11) * (1.0 + 2.0 * k22)
-    value = (2.0 / jnp.pi) * jnp.arcsin(2.0 * k12 / jnp.sqrt(s))
-    return Dual(value, (4.0 / jnp.pi) / jnp.sqrt(s - 4.0 * k12**2))
-
-
-def gelu_dual(k12: Array, k11: Array, k22: Array) -> Dual:
-    """The exact Gelu, phi(x) = x Phi(x) with Phi the Gaussian distribution function.
-
-    Derived by Gaussian integration by parts from E Phi(u) Phi(v) = 1/4 +
-    arcsin(k12 / sqrt(s)) / 2 pi with s = (1 + k11)(1 + k22); agrees with Tsuchida et
-    al. 2021. Held to quadrature in the tests.
-    """
-    s = (1.0 + k11) * (1.0 + k22)
-    r = jnp.sqrt(s - k12**2)
-    phi_phi = 0.25 + jnp.arcsin(k12 / jnp.sqrt(s)) / TWO_PI
-    c = (1.0 - k11 * k22) / s
-    poly = k11 * k22 + c * k12**2
-    value = k12 * phi_phi + poly / (TWO_PI * r)
-    slope = phi_phi + k12 * (1.0 + 2.0 * c + poly / r**2) / (TWO_PI * r)
-    return Dual(value, slope)
-
-
-HERMITE_ORDER = 400
-
-
-@lru_cache(maxsize=1)
-def _hermite_rule() -> tuple[np.ndarray, np.ndarray]:
-    """Nodes x [q] and weighted normalized Hermite polynomials w(x) he_k(x) [q, order].
-
-    The trapezoid rule on [-13, 13] with step 0.025 integrates a smooth function
-    against the Gaussian to rounding error.
-    """
-    x = np.arange(-520, 521) * 0.025
-    he = np.zeros((HERMITE_ORDER, x.size))
-    he[0] = 0.025 * np.exp(-(x**2) / 2.0) / np.sqrt(TWO_PI)
-    he[1] = x * he[0]
-    for k in range(1, HERMITE_ORDER - 1):
-        he[k + 1] = (x * he[k] - np.sqrt(k) * he[k - 1]) / np.sqrt(k + 1)
-    return x, he.T
-
-
-def numeric_dual(phi: Callable, k12: Array, k11: Array, k22: Array) -> Dual:
-    """The dual of a smooth activation, by its Hermite series (Mehler's formula).
-
-        value = sum_j a_j(k11) a_j(k22) rho^j,    rho = k12 / sqrt(k11 k22),
-
-    where a_j(q) is the j-th normalized Hermite coefficient of x -> phi(sqrt(q) x).
-    400 terms: for tanh the error in float64 is below 1e-13 for variances up to 2.5,
-    inputs as near as rho = 1 - 1e-6 included (see the tests).
-    """
-    x, he = (jnp.asarray(a, k12.dtype) for a in _hermite_rule())
-
-    def coefficients(q: Array) -> jax.Array:  # [order, *shape of q]
-        values = phi(jnp.sqrt(q)[..., None] * x.reshape((1,) * q.ndim + x.shape))
-        dot = jnp.matmul(values, he, precision=jax.lax.Precision.HIGHEST)
-        return jnp.moveaxis(dot, -1, 0)
-
-    tiny = jnp.finfo(k12.dtype).tiny
-    scale = jnp.sqrt(jnp.maximum(k11 * k22, tiny))
-    rho = jnp.clip(k12 / scale, -1.0, 1.0)
-    order = jnp.arange(HERMITE_ORDER, dtype=k12.dtype)
-
-    def horner(sums: tuple, term: tuple) -> tuple:
-        a1, a2, j = term
-        value, slope = sums
-        slope = jnp.where(j > 0, slope * rho + j * a1 * a2, slope)
-        return (value * rho + a1 * a2, slope), None
-
-    terms = (coefficients(k11), coefficients(k22), order)
-    zeros = jnp.zeros(jnp.broadcast_shapes(k12.shape, k11.shape, k22.shape), rho.dtype)
-    (value, slope), _ = jax.lax.scan(horner, (zeros, zeros), terms, reverse=True)
-    return Dual(value, slope / scale)
-
-
-@dataclasses.dataclass(frozen=True)
-class Activation:
-    """An elementwise nonlinearity.
-
-    Attributes:
-        fn: phi, applied to arrays.
-        dual: its `Dual` as a function of (k12, k11, k22).
-        smooth: whether phi has a continuous derivative; the rate at which a network
-            leaves its linearization depends on it.
-    """
-
-    fn: Callable
-    dual: Callable[[Array, Array, Array], Dual]
-    smooth: bool = True
-
-
-ACTIVATIONS = {
-    "relu": Activation(nn.relu, relu_dual, smooth=False),
-    "erf": Activation(jax.scipy.special.erf, erf_dual),
-    "gelu": Activation(partial(nn.gelu, approximate=False), gelu_dual),
-    "tanh": Activation(jnp.tanh, partial(numeric_dual, jnp.tanh)),
-    "identity": Activation(lambda x: x, identity_dual),
-}
+from zoo.infinite.neural_tangents import Kernel
+from zoo.layers.base import Layer
+from zoo.layers.duals import ACTIVATIONS, Dual
 
 
 @dataclasses.dataclass(frozen=True)
 class Nonlinear(Layer):
-    """An activation applied to every coordinate.
+    """An activation applied to every coordinate: scale * phi(gain * x).
 
     Args:
         activation: a name in `ACTIVATIONS`.
+        gain: factor of the input, the frequency of a sine.
+        scale: factor of the output.
     """
 
     activation: str
+    gain: float = 1.0
+    scale: float = 1.0
 
     @property
     def label(self) -> str:
         """The activation's name."""
         return self.activation
 
+    @property
+    def numeric(self) -> str:
+        """The error of a numerical dual."""
+        return ACTIVATIONS[self.activation].numeric
+
     def finite(self, scope: nn.Module, x: Float[Array, "n ..."]) -> jax.Array:
         """Applies the activation."""
-        return ACTIVATIONS[self.activation].fn(x)
+        out = ACTIVATIONS[self.activation].fn(self.gain * x)
+        return out if self.scale == 1.0 else self.scale * out
 
-    def limit(self) -> Limit:
+    def limit(self, k: Kernel) -> Kernel:
         """Covariances through the dual's value, the NTK times its slope."""
-        activation = ACTIVATIONS[self.activation]
-        return (
-            lambda rng, shape: (shape, ()),
-            lambda params, x, **kwargs: activation.fn(x),
-            partial(_kernel_map, activation.dual),
-        )
+        if not k.is_gaussian:
+            raise ValueError(
+                f"{self} needs Gaussian inputs for its limit: a layer with weights "
+                "directly before it. zoo.monte_carlo_kernel_fn estimates the kernel."
+            )
+        return elementwise(k, self.dual)
+
+    def dual(self, k12: Array, k11: Array, k22: Array) -> Dual:
+        """The dual of x -> scale * phi(gain * x)."""
+        squares = (self.gain**2 * k for k in (k12, k11, k22))
+        value, slope = ACTIVATIONS[self.activation].dual(*squares)
+        return Dual(self.scale**2 * value, (self.scale * self.gain) ** 2 * slope)
 
 
-def _kernel_map(dual: Callable, k, **kwargs):
-    """Acts on a neural-tangents `Kernel`, whose arrays are [n1, n2, spatial ...]."""
-    if not k.is_gaussian:
-        raise ValueError(
-            "an activation needs Gaussian inputs: put a Dense layer before it."
-        )
-    var1 = _variances(k.cov1, k.diagonal_batch)
-    var2 = var1 if k.cov2 is None else _variances(k.cov2, k.diagonal_batch)
-    nngp = _exact_diagonal(k.nngp, var1, k.x1_is_x2)
-    out = dual(nngp, var1[:, None], var2[None, :])
-    cov1 = _square(dual, k.cov1, var1, k.diagonal_batch)
-    cov2 = None if k.cov2 is None else _square(dual, k.cov2, var2, k.diagonal_batch)
-    ntk = None if k.ntk is None else k.ntk * out.slope
-    return k.replace(cov1=cov1, cov2=cov2, nngp=out.value, ntk=ntk, is_gaussian=False)
+def elementwise(k: Kernel, dual: Callable[[Array, Array, Array], Dual]) -> Kernel:
+    """The kernel of a function applied to Gaussian coordinates, from its dual."""
+    var1 = variances(k.cov1, k.diagonal_spatial)
+    var2 = var1 if k.cov2 is None else variances(k.cov2, k.diagonal_spatial)
+    left = spread(var1, True, k.diagonal_spatial)[:, None]
+    right = spread(var2, False, k.diagonal_spatial)[None]
+    nngp = _exact_diagonal(k.nngp, left, right, k)
+    out = dual(nngp, left, right)
+    return k.replace(
+        nngp=out.value,
+        ntk=None if k.ntk is None else k.ntk * out.slope,
+        cov1=_own(dual, k.cov1, k.diagonal_spatial),
+        cov2=None if k.cov2 is None else _own(dual, k.cov2, k.diagonal_spatial),
+        is_gaussian=False,
+    )
 
 
-def _exact_diagonal(k12: Array, var: Array, same: bool | Array) -> jax.Array:
+def variances(cov: Array, diagonal_spatial: bool) -> jax.Array:
+    """Variance at every position, [n, positions ...]."""
+    if not diagonal_spatial:
+        for _ in range((cov.ndim - 1) // 2):  # each moves one axis to the end
+            cov = jnp.diagonal(cov, axis1=1, axis2=2)
+    return cov
+
+
+def spread(var: Array, first: bool, diagonal_spatial: bool) -> jax.Array:
+    """Variances [n, p, q], to broadcast against covariances [n, p, p', q, q'].
+
+    They are those of the first of each pair of positions, or of the second.
+    """
+    if not diagonal_spatial:
+        for axis in range(var.ndim - 1):
+            var = jnp.expand_dims(var, 1 + 2 * axis + first)
+    return var
+
+
+def _own(dual: Callable, cov: Array, diagonal_spatial: bool) -> jax.Array:
+    """The dual's value for one set of points with itself, at equal points."""
+    var = variances(cov, diagonal_spatial)
+    first, second = (spread(var, one, diagonal_spatial) for one in (True, False))
+    return dual(cov, first, second).value
+
+
+def _exact_diagonal(k12: Array, left: Array, right: Array, k: Kernel) -> jax.Array:
     """The covariance of an input with itself is its variance, to the last digit.
 
     Computed apart they differ by a rounding error, of which the angle between an input
     and itself would be the square root.
     """
-    if k12.shape[0] != k12.shape[1]:
+    n1, n2 = k12.shape[:2]
+    if n1 != n2:
         return k12
-    return jnp.where(jnp.eye(len(var), dtype=bool) & same, var[:, None], k12)
-
-
-def _variances(cov: Array, diagonal: bool) -> jax.Array:
-    return cov if diagonal else jnp.diagonal(cov)
-
-
-def _square(dual: Callable, cov: Array, var: Array, diagonal: bool) -> jax.Array:
-    """The dual's value for one set of points with itself."""
-    if diagonal:
-        return dual(cov, var, var).value
-    return dual(cov, var[:, None], var[None, :]).value
+    same = jnp.eye(n1, dtype=bool).reshape(n1, n1, *(1,) * (k12.ndim - 2))
+    if not k.diagonal_spatial:
+        for axis in range(2, k12.ndim, 2):
+            eye = jnp.eye(k12.shape[axis], dtype=bool)
+            shape = [1] * k12.ndim
+            shape[axis : axis + 2] = eye.shape
+            same = same & eye.reshape(shape)
+    return jnp.where(same & k.x1_is_x2, left, k12)

@@ -1,10 +1,19 @@
 """The architectures, by the name that `--arch` takes."""
 
-from collections.abc import Callable
-
-from zoo.models.base import Architecture
+from zoo.models.base import Architecture, Exponents, Limit
+from zoo.models.cnn import CNN
 from zoo.models.mlp import MLP
 
-ARCHITECTURES: dict[str, Callable[..., Architecture]] = {"mlp": MLP}
+ARCHITECTURES: dict[str, type[Architecture]] = {
+    "mlp": MLP,
+    "cnn": CNN,
+}
 
-__all__ = ["ARCHITECTURES", "MLP", "Architecture"]
+__all__ = [
+    "ARCHITECTURES",
+    "CNN",
+    "MLP",
+    "Architecture",
+    "Exponents",
+    "Limit",
+]

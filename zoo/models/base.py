@@ -1,27 +1,135 @@
 """An architecture states its layers once and is read twice."""
 
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
 import flax.linen as nn
 import jax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Shaped
 
-from zoo.layers import Layer
+from zoo.infinite.neural_tangents import Kernel
+from zoo.layers import Layer, Serial, apply_parts, input_kernel, walk
+
+
+class Limit(NamedTuple):
+    """What is known of a network's infinite-width NTK.
+
+    Attributes:
+        kind: "exact", "numeric", "monte carlo" (a deterministic limit that only
+            sampling gives) or "none" (no lazy limit).
+        why: the error of a numeric limit, or the reason of the last two.
+    """
+
+    kind: str
+    why: str = ""
+
+
+class Exponents(NamedTuple):
+    """Powers of the width of typical entries, at the parameterization's own rate.
+
+    `None` where a quantity is exactly zero, so that it has no exponent.
+
+    Attributes:
+        hidden: of hidden activations at initialization.
+        output: of outputs at initialization.
+        hidden_change: of what gradient descent adds to hidden activations.
+        output_change: of what it adds to outputs.
+    """
+
+    hidden: float | None = 0.0
+    output: float | None = 0.0
+    hidden_change: float | None = -0.5
+    output_change: float | None = 0.0
+
+
+# Power of the width with which the learning rate grows, so that functions move at a
+# rate that does not depend on it, and the exponents that follow.
+RATES = {"ntk": 0, "standard": -1, "mean_field": 1, "mup": 1}
+FEATURES = Exponents(output=-0.5, hidden_change=0.0)
+EXPONENTS = {
+    "ntk": Exponents(),
+    "standard": Exponents(),
+    "mean_field": FEATURES,
+    "mup": FEATURES,
+}
 
 
 class Architecture(nn.Module):
     """A network written as `layers()`; finite through Flax, infinite through `limit`.
 
-    A subclass is a dataclass of hyper-parameters with one method, `layers`.
+    A subclass is a dataclass of hyper-parameters with one method, `layers`, and says of
+    itself:
+
+    Attributes:
+        paper: authors and year.
+        trains: which layers are trained.
+        data: the dataset on which it is tried by default, a name in `zoo.data`.
+        inputs: what an input is: "vector", "image" ([height, width, channels]),
+            "tokens" ([positions, channels]) or "nodes" (the number of a node).
+        smoke: hyper-parameters of a size that trains in seconds.
     """
+
+    paper: ClassVar[str] = ""
+    trains: ClassVar[str] = "all layers"
+    data: ClassVar[str] = "digits"
+    inputs: ClassVar[str] = "vector"
+    smoke: ClassVar[dict[str, Any]] = {}
 
     def layers(self) -> Layer:
         """The network as one layer."""
         raise NotImplementedError(f"{type(self).__name__} must define layers().")
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n ..."]) -> jax.Array:
+    def __call__(self, x: Shaped[Array, "n ..."]) -> jax.Array:
         """The finite network on a batch."""
-        return self.layers().finite(self, x)
+        net = self.layers()
+        parts = net.layers if isinstance(net, Serial) else (net,)
+        return apply_parts(parts, x)
+
+    def limit(self) -> Limit:
+        """Whether the network has an infinite-width NTK, and how well it is known."""
+        layers = list(walk(self.layers()))
+        for layer in layers:
+            if layer.no_limit:
+                return Limit("none", f"{layer}: {layer.no_limit}")
+        errors = dict.fromkeys(layer.numeric for layer in layers if layer.numeric)
+        return Limit("numeric", "; ".join(errors)) if errors else Limit("exact")
+
+    def kernels(self, x1: jax.Array, x2: jax.Array | None = None) -> Kernel:
+        """The infinite network on two sets of inputs; `None` means the same set."""
+        net = self.layers()
+        mixes = any(layer.mixes_positions for layer in walk(net))
+        return net.limit(input_kernel(x1, x2, diagonal_spatial=not mixes))
 
     def limit_key(self) -> "Architecture":
-        """A network with the same limit; equal limits are computed once."""
+        """A network with the same limit; equal limits are computed once.
+
+        In the NTK parameterization neither width nor outputs enter the limit.
+        """
+        names = {field.name for field in dataclasses.fields(self)}
+        if self.rate == 0:
+            return self.clone(**{name: 1 for name in ("width", "out") if name in names})
         return self
+
+    @property
+    def rate(self) -> int:
+        """Power of the width that the learning rate follows."""
+        return RATES[getattr(self, "parameterization", "ntk")]
+
+    @property
+    def exponents(self) -> Exponents:
+        """Powers of the width that the parameterization predicts."""
+        return EXPONENTS[getattr(self, "parameterization", "ntk")]
+
+    def require(self, holds: bool, name: str, allowed: str) -> None:
+        """Refuses a hyper-parameter, with its value."""
+        if not holds:
+            raise ValueError(
+                f"{type(self).__name__} needs {name} {allowed}, got "
+                f"{name}={getattr(self, name)}."
+            )
+
+    def require_sizes(self, *names: str) -> None:
+        """Refuses sizes below 1."""
+        for name in names:
+            self.require(getattr(self, name) >= 1, name, ">= 1")

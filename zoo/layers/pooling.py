@@ -1,0 +1,47 @@
+"""Layers without parameters that move or average positions."""
+
+import dataclasses
+import math
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from zoo.infinite.neural_tangents import Kernel, stax
+from zoo.layers.base import Layer
+
+
+@dataclasses.dataclass(frozen=True)
+class Flatten(Layer):
+    """All positions and channels of an example in one row, [n, positions * channels]."""
+
+    def finite(self, scope: nn.Module, x: Float[Array, "n ..."]) -> Float[Array, "n d"]:
+        """Reshapes the batch."""
+        return x.reshape(x.shape[0], -1)
+
+    def limit(self, k: Kernel) -> Kernel:
+        """The mean over positions of the covariances at equal positions."""
+        flat = stax.Flatten()[2](k)
+        size = math.prod(k.shape1[1:])
+        shapes = {"shape1": (k.shape1[0], size), "shape2": (k.shape2[0], size)}
+        return flat.replace(**shapes)
+
+
+@dataclasses.dataclass(frozen=True)
+class GlobalAvgPool(Layer):
+    """The mean over all positions, [n, channels]."""
+
+    @property
+    def mixes_positions(self) -> bool:
+        """The variance of a mean is made of covariances."""
+        return True
+
+    def finite(
+        self, scope: nn.Module, x: Float[Array, "n ... d"]
+    ) -> Float[Array, "n d"]:
+        """Averages the batch."""
+        return jnp.mean(x, axis=tuple(range(1, x.ndim - 1)))
+
+    def limit(self, k: Kernel) -> Kernel:
+        """The mean over all pairs of positions."""
+        return stax.GlobalAvgPool()[2](k)
