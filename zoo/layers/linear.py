@@ -145,9 +145,16 @@ class Affine(Weights):
 
 @dataclasses.dataclass(frozen=True)
 class Dense(Affine):
-    __doc__ = f"""Affine map of the channels, at every position alike.
+    r"""Affine map of the channels, at every position alike; n is their number.
 
-    {Affine.__doc__}"""
+    Args:
+        width: number of units m.
+        sigma_w: scale of the weights, dimensionless.
+        sigma_b: scale of the biases; 0 means that there is no bias parameter.
+        parameterization: "ntk", "standard" or "mean_field"; see `Affine`.
+        trained: False freezes W and b; their own terms then leave the NTK.
+        zero: W is 0 at initialization; its scale in the forward pass is kept.
+    """
 
     def finite(
         self, scope: nn.Module, x: Float[Array, "n ... d"]

@@ -13,7 +13,7 @@ from zoo.layers.base import Layer
 
 @dataclasses.dataclass(frozen=True)
 class Flatten(Layer):
-    """All positions and channels of an example in one row, [n, positions * channels]."""
+    """An example's positions and channels in one row, [n, positions * channels]."""
 
     def finite(self, scope: nn.Module, x: Float[Array, "n ..."]) -> Float[Array, "n d"]:
         """Reshapes the batch."""
