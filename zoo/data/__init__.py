@@ -6,6 +6,7 @@ from pathlib import Path
 from zoo.data.base import Dataset
 from zoo.data.digits import digits
 from zoo.data.idx import fashion_mnist
+from zoo.data.npz import load_npz
 from zoo.data.synthetic import sphere, teacher
 from zoo.names import check_name
 
@@ -32,7 +33,7 @@ def load(
     ((20, 64), (20, 10), (10, 64))
 
     Args:
-        name: one of `DATASETS`.
+        name: one of `DATASETS`, or the path of a .npz file (`zoo.data.npz.load_npz`).
         n_train: number of training points.
         n_test: number of test points.
         seed: draws the points; the same seed gives the same points.
@@ -43,6 +44,8 @@ def load(
             a data_dir is given for a dataset that is not read from disk.
         FileNotFoundError: a file is missing; the message says how to get it.
     """
+    if name.endswith(".npz"):
+        return load_npz(name, n_train, n_test, seed)
     check_name("dataset", name, DATASETS)
     if name in ON_DISK:
         return DATASETS[name](n_train, n_test, seed, data_dir=data_dir)

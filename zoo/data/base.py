@@ -4,6 +4,7 @@ Letters in shapes: n training points, t test points, d inputs, k outputs, e exam
 from which they are drawn.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,36 @@ class Dataset:
     y_test: Float32[np.ndarray, "t k"]
     classes: int | None = None
     image_shape: tuple[int, int, int] | None = None
+
+    def shaped(self, inputs: str) -> "Dataset":
+        """The same points in the form that a network takes.
+
+        Args:
+            inputs: "vector" [d], "image" [height, width, channels], "tokens" (the rows
+                of an image, [height, width * channels]), "nodes" or "any" (as it is).
+
+        Raises:
+            ValueError: if the data has no such form.
+        """
+        whole = np.issubdtype(self.x_train.dtype, np.integer)
+        if inputs != "any" and whole != (inputs == "nodes"):
+            raise ValueError(f"dataset {self.name} has no inputs of kind '{inputs}'.")
+        if inputs not in ("image", "tokens"):
+            return self
+        if self.image_shape is None:
+            raise ValueError(
+                f"dataset {self.name} has no inputs of kind '{inputs}': its points are "
+                f"vectors of {self.x_train.shape[1]} entries, not images."
+            )
+        height, width, channels = self.image_shape
+        shape = (height, width, channels)
+        if inputs == "tokens":
+            shape = (height, width * channels)
+        return dataclasses.replace(
+            self,
+            x_train=self.x_train.reshape(-1, *shape),
+            x_test=self.x_test.reshape(-1, *shape),
+        )
 
 
 def check_counts(n_train: int, n_test: int, seed: int) -> None:

@@ -1,0 +1,101 @@
+"""A user's own data: one NumPy archive with training and test points."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Shaped
+
+from zoo.data.base import Dataset, centred_one_hot, check_counts, generators
+
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+def load_npz(path: str | Path, n_train: int, n_test: int, seed: int = 0) -> Dataset:
+    """Points drawn from a file with the arrays x_train, y_train, x_test, y_test.
+
+    Inputs are taken as they are, in float32 and unscaled: [n, d] vectors, [n, t, d]
+    sequences or [n, height, width, channels] images. Targets: whole numbers [n] are
+    classes counted from 0, and become one-hot vectors less 1/k; other numbers, [n] or
+    [n, k], are values.
+
+    Args:
+        path: the .npz file.
+        n_train: number of training points, drawn without replacement.
+        n_test: number of test points.
+        seed: draws the points.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: an array is missing, has another length or rank than the others
+            imply, has an entry that is not finite, or has too few points.
+    """
+    check_counts(n_train, n_test, seed)
+    arrays = _read(Path(path))
+    draws = generators(seed)
+    classes = _classes(arrays["y_train"], arrays["y_test"])
+    drawn = {}
+    for split, n, rng in zip(("train", "test"), (n_train, n_test), draws, strict=True):
+        x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]
+        _check_split(path, split, x, y, n)
+        chosen = rng.permutation(len(x))[:n]
+        drawn[f"x_{split}"] = x[chosen].astype(np.float32).reshape(n, -1)
+        drawn[f"y_{split}"] = _targets(y[chosen], classes)
+    shape = arrays["x_train"].shape[1:]
+    if shape != arrays["x_test"].shape[1:]:
+        raise ValueError(
+            f"{path}: x_train has points of shape {shape}, x_test of "
+            f"{arrays['x_test'].shape[1:]}; they must be equal."
+        )
+    images = {1: None, 2: (*shape, 1), 3: shape}.get(len(shape))
+    return Dataset(str(path), **drawn, classes=classes, image_shape=images)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise FileNotFoundError(f"dataset {path}: there is no such file.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is no .npz file of plain arrays: {error}") from error
+    missing = [name for name in ARRAYS if name not in arrays]
+    if missing:
+        raise ValueError(
+            f"{path} has no array {missing[0]}: it needs {', '.join(ARRAYS)}."
+        )
+    return arrays
+
+
+def _check_split(path, split: str, x: np.ndarray, y: np.ndarray, n: int) -> None:
+    if x.ndim not in (2, 3, 4) or y.ndim not in (1, 2) or len(x) != len(y):
+        raise ValueError(
+            f"{path}: x_{split} has the shape {x.shape}, y_{split} {y.shape}; allowed "
+            "are [n, d], [n, t, d] or [n, h, w, c] beside [n] or [n, k]."
+        )
+    if n > len(x):
+        raise ValueError(
+            f"n_{split}={n} is larger than what {path} has: {len(x)} {split} points."
+        )
+    for name, values in ((f"x_{split}", x), (f"y_{split}", y)):
+        if not np.issubdtype(values.dtype, np.number):
+            raise ValueError(f"{path}: {name} has the type {values.dtype}, no number.")
+        if not np.all(np.isfinite(values)):
+            where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+            raise ValueError(f"{path}: {name} has {values[where]} at {where}.")
+
+
+def _classes(*labels: np.ndarray) -> int | None:
+    """Number of classes, or None where the targets are values."""
+    if not all(np.issubdtype(y.dtype, np.integer) and y.ndim == 1 for y in labels):
+        return None
+    if min(y.min(initial=0) for y in labels) < 0:
+        raise ValueError("y has a negative whole number: classes count from 0.")
+    return 1 + max(int(y.max(initial=0)) for y in labels)
+
+
+def _targets(
+    y: Shaped[np.ndarray, "n ..."], classes: int | None
+) -> Float32[np.ndarray, "n k"]:
+    if classes is not None:
+        return centred_one_hot(y, classes)
+    return y.astype(np.float32).reshape(len(y), -1)

@@ -1,0 +1,99 @@
+"""Kernels of wide networks by sampling, with their standard error."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zoo.finite.ntk import empirical_ntk
+
+
+class Estimate(NamedTuple):
+    """A kernel estimated from independent networks.
+
+    Attributes:
+        mean: over networks, [n1, n2].
+        stderr: standard error of the mean, [n1, n2].
+    """
+
+    mean: np.ndarray
+    stderr: np.ndarray
+
+
+def monte_carlo_kernel_fn(
+    net: nn.Module, key: jax.Array, n_samples: int, width: int | None = None
+) -> Callable[..., Estimate]:
+    """The mean kernels of randomly initialized networks of one width.
+
+    They differ from the limit by the standard error, which falls as
+    (n_samples * width)^-1/2 for the NTK, and by a bias of order 1 / width.
+
+    Args:
+        net: a Flax Linen module; if it has a field `width`, that is replaced.
+        key: a key of `jax.random`.
+        n_samples: number of networks, at least 2.
+        width: width of the networks; None keeps the network's own.
+
+    Returns:
+        `kernel(x1, x2=None, get="ntk")`, an `Estimate`; `get` is "ntk", the mean over
+        outputs of the empirical NTK, or "nngp", that of f_c(x) f_c(x').
+
+    Raises:
+        ValueError: if n_samples < 2, which leaves no standard error.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, zoo
+        >>> kernel = zoo.monte_carlo_kernel_fn(
+        ...     zoo.MLP(width=64, sigma_w=1.0), jax.random.key(0), n_samples=4)
+        >>> kernel(jnp.ones((3, 5))).mean.shape
+        (3, 3)
+    """
+    if n_samples < 2:
+        raise ValueError(
+            f"n_samples={n_samples} leaves no standard error: at least 2 are needed."
+        )
+    if width is not None:
+        net = net.clone(width=width)
+    keys = jax.random.split(key, n_samples)
+
+    def kernel(x1, x2=None, get: str = "ntk") -> Estimate:
+        if get not in SAMPLES:
+            raise ValueError(f"get={get!r} is not allowed: it takes 'ntk' or 'nngp'.")
+        samples = _samples(net, get, keys, x1, x2)
+        total, squares = (np.asarray(s, np.float64) for s in samples)
+        mean = total / n_samples
+        variance = np.maximum(squares / n_samples - mean**2, 0.0)
+        return Estimate(mean, np.sqrt(variance / (n_samples - 1)))
+
+    return kernel
+
+
+def _ntk(net: nn.Module, params: Any, x1: jax.Array, x2: jax.Array | None):
+    return empirical_ntk(net, params, x1, x2)
+
+
+def _nngp(net: nn.Module, params: Any, x1: jax.Array, x2: jax.Array | None):
+    f1 = net.apply({"params": params}, x1)
+    f2 = f1 if x2 is None else net.apply({"params": params}, x2)
+    return jnp.matmul(f1, f2.T, precision="highest") / f1.shape[-1]
+
+
+SAMPLES = {"ntk": _ntk, "nngp": _nngp}
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _samples(net: nn.Module, get: str, keys: jax.Array, x1: jax.Array, x2: Any):
+    """Sums over networks of the kernel and of its square, one network at a time."""
+
+    def add(sums: tuple, key: jax.Array) -> tuple:
+        params = net.init(key, x1[:1])["params"]
+        sample = SAMPLES[get](net, params, x1, x2)
+        return (sums[0] + sample, sums[1] + sample**2), None
+
+    shape = (len(x1), len(x1 if x2 is None else x2))
+    zero = jnp.zeros(shape, jnp.float32)
+    return jax.lax.scan(add, (zero, zero), keys)[0]
