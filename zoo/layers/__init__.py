@@ -13,6 +13,7 @@ from zoo.layers.base import (
 from zoo.layers.duals import ACTIVATIONS, Activation, Dual
 from zoo.layers.linear import PADDINGS, PARAMETERIZATIONS, Conv, Dense
 from zoo.layers.nonlinear import Nonlinear
+from zoo.layers.norm import LayerNorm
 from zoo.layers.pooling import Flatten, GlobalAvgPool
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Flatten",
     "GlobalAvgPool",
     "Layer",
+    "LayerNorm",
     "Nonlinear",
     "Residual",
     "Serial",

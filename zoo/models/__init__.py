@@ -3,10 +3,12 @@
 from zoo.models.base import Architecture, Exponents, Limit
 from zoo.models.cnn import CNN
 from zoo.models.mlp import MLP
+from zoo.models.resnet import ResNet
 
 ARCHITECTURES: dict[str, type[Architecture]] = {
     "mlp": MLP,
     "cnn": CNN,
+    "resnet": ResNet,
 }
 
 __all__ = [
@@ -16,4 +18,5 @@ __all__ = [
     "Architecture",
     "Exponents",
     "Limit",
+    "ResNet",
 ]
