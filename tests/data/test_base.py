@@ -7,7 +7,7 @@ import pytest
 from zoo.data import DATASETS, load
 from zoo.data.base import balanced_order, centred_one_hot, on_sphere
 
-EMBEDDED = ["digits", "sphere", "teacher"]
+EMBEDDED = ["digits", "sphere", "teacher", "unit_digits"]
 
 
 def rows(x):

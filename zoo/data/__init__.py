@@ -8,6 +8,7 @@ from zoo.data.digits import digits
 from zoo.data.idx import fashion_mnist
 from zoo.data.npz import load_npz
 from zoo.data.synthetic import sphere, teacher
+from zoo.data.unit import unit_digits
 from zoo.names import check_name
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
@@ -15,6 +16,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "fashion_mnist": fashion_mnist,
     "sphere": sphere,
     "teacher": teacher,
+    "unit_digits": unit_digits,
 }
 ON_DISK = frozenset({"fashion_mnist"})  # those that are read from a data_dir
 

@@ -1,7 +1,8 @@
 """Layers that are affine in their input and linear in their parameters.
 
 Symbols: W weights, b biases, h the layer's input, n the fan-in (number of inputs of
-one unit), m the width (number of units), k outputs of the network.
+one unit) or what `fan` puts in its place, m the width (number of units), k outputs of
+the network.
 """
 
 import dataclasses
@@ -15,10 +16,11 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from zoo.infinite.neural_tangents import Kernel, stax
-from zoo.layers.base import Weights
+from zoo.layers.base import Weights, require_fits
 
 PARAMETERIZATIONS = ("ntk", "standard", "mean_field")
 PADDINGS = ("SAME", "VALID", "CIRCULAR")
+FANS = ("in", "out", "avg")
 VANISHES = (
     "at the scale 1/fan-in the outputs at initialization vanish and the features move "
     "at any width: there is no lazy limit"
@@ -51,6 +53,8 @@ class Affine(Weights):
         parameterization: "ntk", "standard" or "mean_field".
         trained: False freezes W and b; their own terms then leave the NTK.
         zero: W is 0 at initialization; its scale in the forward pass is kept.
+        fan: what n is: "in", the fan-in; "out", the fan-out m, times the entries of a
+            patch (He et al. 2015, eq. 14); "avg", their mean (Glorot & Bengio 2010).
     """
 
     width: int
@@ -59,17 +63,28 @@ class Affine(Weights):
     parameterization: str = "ntk"
     trained: bool = True
     zero: bool = False
+    fan: str = dataclasses.field(default="in", kw_only=True)
 
     @property
     def no_limit(self) -> str:
         """Only the mean-field scale has none."""
         return VANISHES if self.parameterization == "mean_field" else ""
 
+    @property
+    def fan_out(self) -> int:
+        """Number of outputs that one input reaches."""
+        return self.width
+
+    def n(self, fan_in: int) -> int | float:
+        """The number by which the scale of the weights is divided; see `fan`."""
+        fans = {"in": fan_in, "out": self.fan_out, "avg": (fan_in + self.fan_out) / 2}
+        return fans[self.fan]
+
     def stds(self, fan_in: int) -> tuple[float, float]:
         """Standard deviations of W and b at initialization."""
         std_w, std_b = 1.0, 1.0
         if self.parameterization == "standard":
-            std_w, std_b = self.sigma_w / fan_in**0.5, self.sigma_b
+            std_w, std_b = self.sigma_w / self.n(fan_in) ** 0.5, self.sigma_b
         return (0.0 if self.zero else std_w), std_b
 
     def scales(self, fan_in: int) -> tuple[float, float]:
@@ -77,7 +92,7 @@ class Affine(Weights):
         if self.parameterization == "standard":
             return 1.0, 1.0
         power = 1.0 if self.parameterization == "mean_field" else 0.5
-        return self.sigma_w / fan_in**power, self.sigma_b
+        return self.sigma_w / self.n(fan_in) ** power, self.sigma_b
 
     def affine(
         self,
@@ -154,6 +169,7 @@ class Dense(Affine):
         parameterization: "ntk", "standard" or "mean_field"; see `Affine`.
         trained: False freezes W and b; their own terms then leave the NTK.
         zero: W is 0 at initialization; its scale in the forward pass is kept.
+        fan: what n is, "in", "out" or "avg"; see `Affine`.
     """
 
     def finite(
@@ -190,16 +206,23 @@ class Conv(Affine):
         kernel_size: height and width of a patch.
         stride: distance between neighbouring patches.
         padding: "SAME" (zeros), "VALID" or "CIRCULAR".
+        fan: what n is, "in", "out" or "avg"; see `Affine`.
     """
 
     kernel_size: int = 3
     stride: int = 1
     padding: str = "SAME"
 
+    @property
+    def fan_out(self) -> int:
+        """Entries of a patch of outputs."""
+        return self.kernel_size**2 * self.width
+
     def finite(
         self, scope: nn.Module, x: Float[Array, "n h w d"]
     ) -> Float[Array, "n h2 w2 m"]:
         """Applies the convolution to a batch of images."""
+        self._require_patches(x.shape)
         size = (self.kernel_size,) * 2
         padded, padding = self._pad(x)
 
@@ -216,6 +239,7 @@ class Conv(Affine):
 
     def limit(self, k: Kernel) -> Kernel:
         """The affine map of the covariances' means over patches."""
+        self._require_patches(k.shape1)
         mean = stax.Conv(
             self.width,
             (self.kernel_size,) * 2,
@@ -237,6 +261,12 @@ class Conv(Affine):
         )
         size = patches.shape[-1]
         return self.with_bias(patches.reshape(h.shape[0], -1, size), fan_in=size)
+
+    def _require_patches(self, shape: tuple[int, ...]) -> None:
+        """Refuses an image with no patch, or that one stride leaves."""
+        require_fits(self, "stride", shape)
+        if self.padding == "VALID":
+            require_fits(self, "kernel_size", shape)
 
     def _pad(self, x: jax.Array) -> tuple[jax.Array, str]:
         """The input and the padding that is left to do; CIRCULAR is done here."""
