@@ -1,5 +1,6 @@
 """Layers that are read twice: finite as Flax modules, infinite as kernel maps."""
 
+from zoo.layers.attention import Attention
 from zoo.layers.base import (
     Finite,
     Layer,
@@ -14,13 +15,15 @@ from zoo.layers.duals import ACTIVATIONS, Activation, Dual
 from zoo.layers.linear import PADDINGS, PARAMETERIZATIONS, Conv, Dense
 from zoo.layers.nonlinear import Nonlinear
 from zoo.layers.norm import LayerNorm
-from zoo.layers.pooling import Flatten, GlobalAvgPool
+from zoo.layers.pooling import AvgPool, Flatten, GlobalAvgPool
 
 __all__ = [
     "ACTIVATIONS",
     "PADDINGS",
     "PARAMETERIZATIONS",
     "Activation",
+    "Attention",
+    "AvgPool",
     "Conv",
     "Dense",
     "Dual",
