@@ -47,6 +47,11 @@ class Layer:
         return False
 
     @property
+    def couples_batch(self) -> bool:
+        """Whether an output depends on the other examples of its batch."""
+        return False
+
+    @property
     def numeric(self) -> str:
         """How exact the limit is where it is a numerical one; "" where it is exact."""
         return ""
@@ -86,6 +91,22 @@ class Weights(Layer):
             any order of q that is the same for all inputs.
         """
         raise NotImplementedError(f"{self} has no design matrix.")
+
+
+def require_fits(layer: Layer, name: str, shape: tuple[int, ...]) -> None:
+    """Refuses a layer's size `name` that is larger than its images.
+
+    Args:
+        layer: the layer.
+        name: its field.
+        shape: of its inputs, [n, height, width, channels].
+    """
+    least = min(shape[1:3])
+    if getattr(layer, name) > least:
+        raise ValueError(
+            f"{type(layer).__name__} needs {name} <= {least} on images of "
+            f"{shape[1]} x {shape[2]}, got {name}={getattr(layer, name)}."
+        )
 
 
 def walk(layer: Layer) -> Iterator[Layer]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from zoo.infinite.neural_tangents import Kernel, stax
-from zoo.layers.base import Layer
+from zoo.layers.base import Layer, require_fits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +25,40 @@ class Flatten(Layer):
         size = math.prod(k.shape1[1:])
         shapes = {"shape1": (k.shape1[0], size), "shape2": (k.shape2[0], size)}
         return flat.replace(**shapes)
+
+
+@dataclasses.dataclass(frozen=True)
+class AvgPool(Layer):
+    """The means over windows that do not overlap, [n, height, width, channels].
+
+    Rows and columns that fill no window are dropped (padding VALID).
+
+    Args:
+        window: height and width of a window, and the distance between neighbours.
+    """
+
+    window: int
+
+    @property
+    def mixes_positions(self) -> bool:
+        """The variance of a mean is made of covariances."""
+        return True
+
+    def finite(
+        self, scope: nn.Module, x: Float[Array, "n h w d"]
+    ) -> Float[Array, "n h2 w2 d"]:
+        """Averages the batch."""
+        require_fits(self, "window", x.shape)
+        n, height, width, d = x.shape
+        rows, columns = height // self.window, width // self.window
+        x = x[:, : rows * self.window, : columns * self.window]
+        windows = x.reshape(n, rows, self.window, columns, self.window, d)
+        return jnp.mean(windows, axis=(2, 4))
+
+    def limit(self, k: Kernel) -> Kernel:
+        """The means over pairs of windows."""
+        require_fits(self, "window", k.shape1)
+        return stax.AvgPool((self.window,) * 2, (self.window,) * 2)[2](k)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -54,6 +54,10 @@ EXPONENTS = {
 }
 
 
+# Axes of a batch of inputs, the first one its points.
+RANKS = {"vector": 2, "image": 4, "tokens": 3, "nodes": 1}
+
+
 class Architecture(nn.Module):
     """A network written as `layers()`; finite through Flax, infinite through `limit`.
 
@@ -82,6 +86,7 @@ class Architecture(nn.Module):
     @nn.compact
     def __call__(self, x: Shaped[Array, "n ..."]) -> jax.Array:
         """The finite network on a batch."""
+        self.require_rank(x)
         net = self.layers()
         parts = net.layers if isinstance(net, Serial) else (net,)
         return apply_parts(parts, x)
@@ -97,6 +102,8 @@ class Architecture(nn.Module):
 
     def kernels(self, x1: jax.Array, x2: jax.Array | None = None) -> Kernel:
         """The infinite network on two sets of inputs; `None` means the same set."""
+        for x in (x1, x2):
+            self.require_rank(x)
         net = self.layers()
         mixes = any(layer.mixes_positions for layer in walk(net))
         return net.limit(input_kernel(x1, x2, diagonal_spatial=not mixes))
@@ -133,3 +140,12 @@ class Architecture(nn.Module):
         """Refuses sizes below 1."""
         for name in names:
             self.require(getattr(self, name) >= 1, name, ">= 1")
+
+    def require_rank(self, x: jax.Array | None) -> None:
+        """Refuses inputs of another kind than `inputs` by their number of axes."""
+        rank = RANKS[self.inputs]
+        if x is not None and x.ndim != rank:
+            raise ValueError(
+                f"{type(self).__name__} needs inputs of kind '{self.inputs}', an array "
+                f"of {rank} axes, got inputs of shape {x.shape}."
+            )

@@ -3,6 +3,7 @@
 from zoo.layers import (
     ACTIVATIONS,
     PADDINGS,
+    AvgPool,
     Conv,
     Dense,
     Flatten,
@@ -41,9 +42,12 @@ class CNN(Architecture):
         kernel_size: height and width of a patch.
         stride: of every convolution.
         padding: "SAME", "VALID" or "CIRCULAR".
+        pool: height and width of the windows that every activation is averaged over
+            (neither overlapping nor padded); 1 means no pooling.
 
     Raises:
-        ValueError: if an argument is outside its range, with its name and value.
+        ValueError: if an argument is outside its range, with its name and value; when
+            applied, if an image is smaller than a patch, a stride or a window.
     """
 
     paper = "Arora et al. 2019"
@@ -62,9 +66,10 @@ class CNN(Architecture):
     kernel_size: int = 3
     stride: int = 1
     padding: str = "SAME"
+    pool: int = 1
 
     def __post_init__(self):
-        self.require_sizes("width", "depth", "out", "kernel_size", "stride")
+        self.require_sizes("width", "depth", "out", "kernel_size", "stride", "pool")
         self.require(self.sigma_w > 0, "sigma_w", "> 0")
         self.require(self.sigma_b >= 0, "sigma_b", ">= 0")
         check_name("activation", self.activation, ACTIVATIONS)
@@ -74,15 +79,16 @@ class CNN(Architecture):
         super().__post_init__()
 
     def layers(self) -> Serial:
-        """Conv, activation, ..., readout, Dense."""
+        """Conv, activation, pooling, ..., readout, Dense."""
         scales = (self.sigma_w, self.sigma_b, self.parameterization)
         patch = (self.kernel_size, self.stride, self.padding)
 
         def conv(trained: bool) -> Conv:
             return Conv(self.width, *scales, trained, False, *patch)
 
-        phi = Nonlinear(self.activation)
-        first = (conv(self.ends_trained), phi)
-        hidden = (conv(True), phi) * (self.depth - 1)
+        pool = (AvgPool(self.pool),) if self.pool > 1 else ()
+        phi = (Nonlinear(self.activation), *pool)
+        first = (conv(self.ends_trained), *phi)
+        hidden = (conv(True), *phi) * (self.depth - 1)
         last = Dense(self.out, *scales, trained=self.ends_trained)
         return Serial(*first, *hidden, READOUTS[self.readout](), last)
