@@ -16,21 +16,27 @@ from absl import flags
 
 from experiments import edge
 from experiments.progress import progress
+from zoo.data import DATASETS
 from zoo.gap import store
 from zoo.gap.config import Config
 from zoo.gap.run import Experiment, run
+from zoo.layers import ACTIVATIONS
 from zoo.report import page, text
 
-DEFAULT = Config()
 HELP = {
-    "arch": "Architecture.",
-    "dataset": "digits, sphere, teacher or fashion_mnist.",
+    "arch": "Architecture: a name (python -m experiments.zoo lists them), or "
+    "package.module:Class of a Flax Linen module.",
+    "dataset": f"{', '.join(sorted(DATASETS))}, or file.npz; default by architecture.",
     "widths": "Widths, separated by commas.",
-    "depth": "Hidden layers.",
-    "activation": "relu, erf, gelu, tanh or identity.",
+    "depth": "Hidden layers; default by architecture, as for the next four.",
+    "activation": f"{', '.join(sorted(ACTIVATIONS))}.",
     "sigma_w": "Scale of the weights; default by activation (relu: sqrt 2).",
     "sigma_b": "Scale of the biases; 0 means no biases.",
-    "parameterization": "ntk or standard.",
+    "parameterization": "ntk, standard, ...",
+    "net": "Other hyper-parameters of the architecture: name=value,...",
+    "limit": "auto, monte_carlo, none, or package.module:name of kernel(x1, x2, get).",
+    "mc_samples": "Networks whose kernels are averaged by --limit=monte_carlo.",
+    "mc_width": "Their width.",
     "seeds": "Initializations per width.",
     "seed": "The first of them.",
     "n_train": "Train points.",
@@ -45,13 +51,16 @@ HELP = {
 }
 DEFINE: dict[Any, Callable[..., Any]] = {
     str: flags.DEFINE_string,
+    str | None: flags.DEFINE_string,
     int: flags.DEFINE_integer,
+    int | None: flags.DEFINE_integer,
     float: flags.DEFINE_float,
     float | None: flags.DEFINE_float,
     tuple[int, ...]: flags.DEFINE_list,
+    tuple[str, ...]: flags.DEFINE_list,
 }
 for field in dataclasses.fields(Config):
-    value: Any = getattr(DEFAULT, field.name)
+    value: Any = field.default
     if isinstance(value, tuple):
         value = list(map(str, value))
     DEFINE[field.type](field.name, value, HELP[field.name])
@@ -75,6 +84,7 @@ def config_from_flags() -> Config:
         raise ValueError(
             f"--widths={given} is not allowed: it takes whole numbers >= 1."
         ) from None
+    values["net"] = tuple(values["net"])
     return Config(**values)
 
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 # Of a Krylov space, for the sake of its top eigenvalue.
 SMALLEST = 32
@@ -57,7 +57,7 @@ def train_linearized(
     apply_fn: Callable[[Any, jax.Array], jax.Array],
     params: Any,
     theta: Float[Array, "k n k n"],
-    x: Float[Array, "N ..."],
+    x: Shaped[Array, "N ..."],
     y: Float[Array, "n k"],
     learning_rate: Float[Array, ""],
     times: Int[Array, " t"],
@@ -92,7 +92,7 @@ def train_linearized(
         trained = f0.T.ravel()[None] - rate * (sums @ matrix)
         trained = trained.reshape(-1, *y.shape[::-1]).transpose(0, 2, 1)
         recorded = jnp.concatenate([trained, jax.lax.map(rest, sums)], axis=1)
-    return Linearized(recorded, _top_eigenvalue(space))
+    return Linearized(recorded, _top_ritz(space))
 
 
 def _stopping(last: int, r0: jax.Array, rate: jax.Array) -> tuple[int, Callable]:
@@ -184,7 +184,14 @@ def _summed_residuals(
     return sums @ space.basis
 
 
-def _top_eigenvalue(space: Krylov) -> jax.Array:
+def top_eigenvalue(matrix: Float[Array, "n n"]) -> jax.Array:
+    """The largest eigenvalue of a symmetric matrix, by Lanczos from a fixed vector."""
+    start = jax.random.normal(jax.random.key(0), (len(matrix),), matrix.dtype)
+    size = min(SMALLEST, len(matrix))
+    return _top_ritz(krylov(matrix, start, size, lambda bound: jnp.asarray(size)))
+
+
+def _top_ritz(space: Krylov) -> jax.Array:
     """The largest Ritz value."""
     off = jnp.diag(space.beta[:-1], 1)
     return jnp.linalg.eigvalsh(jnp.diag(space.alpha) + off + off.T)[-1]

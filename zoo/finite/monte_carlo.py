@@ -63,11 +63,10 @@ def monte_carlo_kernel_fn(
     def kernel(x1, x2=None, get: str = "ntk") -> Estimate:
         if get not in SAMPLES:
             raise ValueError(f"get={get!r} is not allowed: it takes 'ntk' or 'nngp'.")
-        samples = _samples(net, get, keys, x1, x2)
-        total, squares = (np.asarray(s, np.float64) for s in samples)
-        mean = total / n_samples
-        variance = np.maximum(squares / n_samples - mean**2, 0.0)
-        return Estimate(mean, np.sqrt(variance / (n_samples - 1)))
+        mean, squares = (
+            np.asarray(a, np.float64) for a in _moments(net, get, keys, x1, x2)
+        )
+        return Estimate(mean, np.sqrt(squares / (n_samples * (n_samples - 1))))
 
     return kernel
 
@@ -86,14 +85,18 @@ SAMPLES = {"ntk": _ntk, "nngp": _nngp}
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _samples(net: nn.Module, get: str, keys: jax.Array, x1: jax.Array, x2: Any):
-    """Sums over networks of the kernel and of its square, one network at a time."""
+def _moments(net: nn.Module, get: str, keys: jax.Array, x1: jax.Array, x2: Any):
+    """Mean over networks, and sum of squared deviations from it (Welford 1962)."""
 
-    def add(sums: tuple, key: jax.Array) -> tuple:
+    def add(state: tuple, key: jax.Array) -> tuple:
+        count, mean, squares = state
         params = net.init(key, x1[:1])["params"]
         sample = SAMPLES[get](net, params, x1, x2)
-        return (sums[0] + sample, sums[1] + sample**2), None
+        off = sample - mean
+        mean = mean + off / (count + 1.0)
+        return (count + 1.0, mean, squares + off * (sample - mean)), None
 
     shape = (len(x1), len(x1 if x2 is None else x2))
     zero = jnp.zeros(shape, jnp.float32)
-    return jax.lax.scan(add, (zero, zero), keys)[0]
+    (_, mean, squares), _ = jax.lax.scan(add, (jnp.float32(0.0), zero, zero), keys)
+    return mean, squares

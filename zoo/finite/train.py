@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 
 class Trajectory(NamedTuple):
@@ -37,12 +37,12 @@ def mse(f: Float[Array, "n k"], y: Float[Array, "n k"]) -> Float[Array, ""]:
 def train(
     apply_fn: Callable[[Any, jax.Array], jax.Array],
     params: Any,
-    x: Float[Array, "N ..."],
+    x: Shaped[Array, "N ..."],
     y: Float[Array, "n k"],
     optimizer: optax.GradientTransformation,
     times: Int[Array, " t"],
 ) -> Trajectory:
-    """Full-batch training of all parameters, recorded at given steps.
+    """Full-batch training of all trained parameters, recorded at given steps.
 
     One traced program for any number of steps: a scan over the records around a loop
     over the steps between two of them.

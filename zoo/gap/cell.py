@@ -8,7 +8,8 @@ For each seed three networks start from the same outputs f_0 and take the same s
              continuous-time prediction at the same time eta t).
 
 gap_nonlinear = f - f_lin, gap_kernel = f_lin - f_inf, gap_total = f - f_inf, each as
-the root mean square over points and outputs.
+the root mean square over points and outputs. A network without a limit has no f_inf,
+and one whose examples interact has no kernel and no f_lin: what needs them is absent.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,25 +25,26 @@ import optax
 from flax.traverse_util import flatten_dict
 
 from zoo.data import Dataset
-from zoo.finite.linear import train_linearized
-from zoo.finite.ntk import ntk_by_output, output_mean
+from zoo.finite.linear import top_eigenvalue, train_linearized
+from zoo.finite.ntk import ntk_by_output, output_mean, trained_weights
 from zoo.finite.train import train
 from zoo.infinite.predict import Dynamics, Ensemble, flow_filter
-from zoo.models import Architecture
 
 Arrays = dict[str, np.ndarray]
 
 
-class Limit(NamedTuple):
+class InfiniteSide(NamedTuple):
     """The infinite-width side, shared by all widths where it does not depend on them.
 
     Attributes:
         dynamics: training on the NTK of all points with the train points.
         nngp: NNGP kernel of all points, [N, N].
+        error: relative standard error of the train NTK; 0 unless it was sampled.
     """
 
     dynamics: Dynamics
     nngp: np.ndarray
+    error: float
 
 
 class Trained(NamedTuple):
@@ -53,84 +56,139 @@ class Trained(NamedTuple):
 
 
 def measure_cell(
-    net: Architecture,
+    net: nn.Module,
+    width: int,
     data: Dataset,
-    limit: Limit,
+    limit: InfiniteSide | None,
     learning_rate: float,
     times: np.ndarray,
     seeds: np.ndarray,
     memory_bytes: float,
+    kernels: bool = True,
 ) -> Arrays:
     """Trains, linearizes and predicts; returns every array that is stored.
 
     Args:
         net: the network at the cell's width.
-        data: N = n_train + n_test points.
-        limit: its infinite-width side.
+        width: the width, which enters the key of the initialization.
+        data: N = n_train + n_test points, in the form that the network takes.
+        limit: its infinite-width side; None if it has none.
         learning_rate: eta.
         times: recorded steps [t], from 0.
         seeds: whole numbers [s], one per initialization.
         memory_bytes: bounds the number of seeds that train at once.
+        kernels: False for a network whose examples interact.
 
     Returns:
         arrays whose first axis is the seed; `zoo.gap.summary` says which enter how.
     """
-    x = jnp.concatenate([jnp.asarray(data.x_train), jnp.asarray(data.x_test)])
-    y = jnp.asarray(data.y_train)
+    x, y = points(data)
     rate, steps = jnp.float32(learning_rate), jnp.asarray(times, jnp.int32)
     together = seeds_at_once(net, x, y, len(seeds), memory_bytes)
-    theta = jnp.asarray(limit.dynamics.theta[: len(y)], jnp.float32)
+    theta = _limit_kernel(limit, y)
     arguments = (jnp.asarray(seeds), x, y, theta, rate, steps)
-    train_seeds, compare_kernels = _programs(net, together, int(times[-1]), *arguments)
+    options = (net, width, together, int(times[-1]) if kernels else None)
+    train_seeds, compare = _programs(options, *arguments)
     trained = train_seeds(*arguments)
-    kernels = compare_kernels(trained, *arguments)
-    arrays: Arrays = {name: np.asarray(value) for name, value in kernels.items()}
+    found = compare(trained, *arguments)
+    arrays: Arrays = {name: np.asarray(value) for name, value in found.items()}
     arrays["outputs"] = np.asarray(trained.outputs)
-    arrays |= _predict(data, limit, learning_rate, times, arrays)
-    return arrays
+    return arrays | _predict(data, limit, learning_rate, times, arrays)
+
+
+def points(data: Dataset) -> tuple[jax.Array, jax.Array]:
+    """All N points, train points first, and the targets of the train points."""
+    x = np.concatenate([data.x_train, data.x_test])
+    return jnp.asarray(x), jnp.asarray(data.y_train)
+
+
+def _limit_kernel(limit: InfiniteSide | None, y: jax.Array) -> jax.Array:
+    """Theta_inf on the train points: of each output [n, n], or of all [k, n, k, n]."""
+    n, k = y.shape
+    if limit is None:
+        return jnp.full((n, n), jnp.nan, jnp.float32)
+    rows = n * limit.dynamics.coupled
+    theta = jnp.asarray(limit.dynamics.theta[:rows], jnp.float32)
+    if limit.dynamics.coupled == 1:
+        return theta
+    return theta.reshape(n, k, n, k).transpose(1, 0, 3, 2)
+
+
+def critical_rates(net: nn.Module, width: int, data: Dataset, seeds: Any) -> np.ndarray:
+    """2 n / lambda_max of the network's own train kernel at initialization, [s]."""
+    x, y = points(data)
+    n, k = y.shape
+
+    @jax.jit
+    def rates(seeds: jax.Array) -> jax.Array:
+        def one(seed: jax.Array) -> jax.Array:
+            theta = ntk_by_output(net, _initialize(net, width, seed, x), x[:n])
+            return 2 * n / top_eigenvalue(theta.reshape(n * k, n * k))
+
+        return jax.lax.map(one, seeds)
+
+    return np.asarray(rates(jnp.asarray(seeds)))
+
+
+def _initialize(net: nn.Module, width: int, seed: jax.Array, x: jax.Array) -> Any:
+    """Parameters of a seed; other widths draw others."""
+    key = jax.random.fold_in(jax.random.key(seed), width)
+    return net.init(key, x[:1])["params"]
 
 
 def seeds_at_once(net: Any, x: Any, y: Any, seeds: int, memory_bytes: float) -> int:
     """The largest divisor of `seeds` whose training fits the budget.
 
-    A seed holds parameters, gradients and updates, its own copy at initialization,
-    and three times the activations of a forward pass on the train points.
+    A seed holds parameters, gradients and updates, its own copy at initialization, and
+    the outputs of all modules, with their derivatives, on the train points.
     """
-    shapes = jax.eval_shape(net.init, jax.random.key(0), x[:1])["params"]
+
+    def forward(x: jax.Array) -> tuple:
+        params = net.init(jax.random.key(0), x)["params"]
+        _, held = net.apply(
+            {"params": params},
+            x,
+            capture_intermediates=True,
+            mutable=["intermediates"],
+        )
+        return params, held
+
+    shapes, held = jax.eval_shape(forward, x[: len(y)])
     sizes = [leaf.size for leaf in jax.tree.leaves(shapes)]
-    units = sum(leaf.shape[-1] for leaf in jax.tree.leaves(shapes))
-    each = 4 * (4 * sum(sizes) + 3 * len(y) * units + x.size)
+    units = [leaf.size for leaf in jax.tree.leaves(held)]
+    each = 4 * (4 * sum(sizes) + 2 * sum(units) + x.size)
     fitting = [b for b in range(1, seeds + 1) if seeds % b == 0]
     return max([b for b in fitting if b * each <= memory_bytes], default=1)
 
 
 @lru_cache(maxsize=64)
-def _compiled(net: Any, together: int, last: int, shapes: tuple) -> tuple:
+def _compiled(
+    net: Any, width: int, together: int, last: int | None, shapes: tuple
+) -> tuple:
     """Both programs of a cell for arguments of these shapes, compiled side by side."""
     specs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes]
-    train_seeds = jax.jit(partial(_train_seeds, net, together))
-    compare_kernels = jax.jit(partial(_compare_kernels, net, last))
+    train_seeds = jax.jit(partial(_train_seeds, net, width, together))
+    compare = jax.jit(partial(_compare, net, last))
     with jax.default_matmul_precision("highest"):  # TF32 would be a floor of 1e-3
         trained = jax.eval_shape(train_seeds, *specs)
-        lowered = (train_seeds.lower(*specs), compare_kernels.lower(trained, *specs))
+        lowered = (train_seeds.lower(*specs), compare.lower(trained, *specs))
     with ThreadPoolExecutor(len(lowered)) as pool:
         return tuple(pool.map(lambda program: program.compile(), lowered))
 
 
-def _programs(net: Any, together: int, last: int, *arguments) -> tuple:
+def _programs(options: tuple, *arguments) -> tuple:
     shapes = tuple((a.shape, a.dtype) for a in arguments)
-    return _compiled(net, together, last, shapes)
+    return _compiled(*options, shapes)
 
 
-def _train_seeds(net, together, seeds, x, y, theta, learning_rate, times) -> Trained:
+def _train_seeds(net, width, together, seeds, x, y, theta, learning_rate, times):
     """All seeds in one program, `together` of them at a time.
 
     Initialization is not batched: XLA takes three times as long to compile it so.
     """
 
     def initialize(seed: jax.Array):
-        key = jax.random.fold_in(jax.random.key(seed), net.width)
-        return net.init(key, x[:1])["params"]
+        return _initialize(net, width, seed, x)
 
     def descend(params: Any) -> Trained:
         trajectory = train(_apply(net), params, x, y, optax.sgd(learning_rate), times)
@@ -139,32 +197,40 @@ def _train_seeds(net, together, seeds, x, y, theta, learning_rate, times) -> Tra
     return jax.lax.map(descend, jax.lax.map(initialize, seeds), batch_size=together)
 
 
-def _apply(net: Architecture) -> Callable[[Any, jax.Array], Any]:
+def _apply(net: nn.Module) -> Callable[[Any, jax.Array], Any]:
     """The network as a function (params, x) -> f."""
     return lambda params, x: net.apply({"params": params}, x)
 
 
-def _compare_kernels(net, last, trained, seeds, x, y, theta, learning_rate, times):
-    """Kernels before and after training, and f_lin; one seed at a time."""
+def _compare(net, last, trained, seeds, x, y, theta, learning_rate, times):
+    """Kernels before and after training, and f_lin; one seed at a time.
+
+    Without a last step, `last` None, the weights alone are compared.
+    """
     n, k = y.shape
+    weights = trained_weights(net, jax.tree.map(lambda a: a[0], trained.params0), x)
 
     def one(seed: Trained) -> dict[str, jax.Array]:
+        moved = _weight_movement(weights, seed.params0, seed.params)
+        if last is None:
+            return moved
         both = jax.tree.map(lambda a, b: jnp.stack([a, b]), seed.params0, seed.params)
         before, after = jax.lax.map(lambda p: ntk_by_output(net, p, x[:n]), both)
-        mean = output_mean(before)
-        limit = jnp.eye(k)[:, None, :, None] * theta[None, :, None, :]
+        mean, limit = output_mean(before), theta
+        if theta.ndim == 2:
+            limit = jnp.eye(k)[:, None, :, None] * theta[None, :, None, :]
         linear = train_linearized(
             _apply(net), seed.params0, before, x, y, learning_rate, times, last
         )
-        return {
+        return moved | {
             "outputs_linear": linear.outputs,
             "kernel_error_init": _distance(before, limit),
-            "kernel_error_init_mean": _distance(mean, theta),
+            "kernel_error_init_mean": _distance(mean, output_mean(limit)),
             "kernel_drift": _distance(after, before),
             "kernel_drift_mean": _distance(output_mean(after), mean),
             "kernel_mean": mean,
             "critical_rate": 2 * n / linear.top_eigenvalue,
-        } | _weight_movement(seed.params0, seed.params)
+        }
 
     return jax.lax.map(one, trained)
 
@@ -174,54 +240,69 @@ def _distance(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.linalg.norm(jnp.ravel(a - b)) / jnp.linalg.norm(jnp.ravel(b))
 
 
-def _weight_movement(before: Any, after: Any) -> dict[str, jax.Array]:
-    """|W_t - W_0|_F / |W_0|_F of the first, the hidden (mean) and the last layer."""
+def _weight_movement(
+    weights: list[tuple[str, ...]], before: Any, after: Any
+) -> dict[str, jax.Array]:
+    """|W_t - W_0|_F / |W_0|_F of the first, the hidden (mean) and the last weights.
+
+    Frozen ones do not count; a single one is the last. NaN where there is none.
+    """
     start: dict[Any, Any] = flatten_dict(before)
     end: dict[Any, Any] = flatten_dict(after)
-    weights = sorted((path for path in start if path[-1] == "W"), key=_layer_order)
     moves = [_distance(end[path], start[path]) for path in weights]
-    hidden = jnp.mean(jnp.stack(moves[1:-1])) if moves[1:-1] else jnp.float32(jnp.nan)
+    none = jnp.float32(jnp.nan)
     return {
-        "weight_movement_first": moves[0],
-        "weight_movement_hidden": hidden,
-        "weight_movement_last": moves[-1],
+        "weight_movement_first": moves[0] if moves[1:] else none,
+        "weight_movement_hidden": jnp.mean(jnp.stack(moves[1:-1]))
+        if moves[1:-1]
+        else none,
+        "weight_movement_last": moves[-1] if moves else none,
     }
 
 
-def _layer_order(path: tuple[str, ...]) -> int:
-    return int(path[-2].rsplit("_", 1)[-1])
-
-
-def _predict(data: Dataset, limit: Limit, eta: float, times: Any, found: Arrays):
-    """The infinite-width side from each seed's own f_0, and the gaps to it."""
-    f, linear = found["outputs"], found["outputs_linear"]
-    y, n = data.y_train, len(data.y_train)
-    f0 = f[:, 0]
-    infinite = limit.dynamics.outputs(f0, y, eta, times)
-    flow = limit.dynamics.outputs(f0, y, eta, times, flow_filter)
-    ensemble = limit.dynamics.ensemble(limit.nngp, y, eta, times[-1])
-    pairs = {
-        "gap_total": (f, infinite),
-        "gap_nonlinear": (f, linear),
-        "gap_kernel": (linear, infinite),
-        "gap_total_flow": (f, flow),
-        "gap_kernel_flow": (linear, flow),
-    }
-    out = {name: _rms((a - b)[:, :, n:]) for name, (a, b) in pairs.items()}
-    networks = {"": f, "_linear": linear, "_infinite": infinite, "_flow": flow}
+def _predict(
+    data: Dataset, limit: InfiniteSide | None, eta: float, times: Any, found: Arrays
+) -> Arrays:
+    """The infinite-width side from each seed's own f_0, and the gaps between pairs."""
+    n, f = len(data.y_train), found["outputs"]
+    networks = {"": f}
+    out: Arrays = {}
+    if "outputs_linear" in found:
+        networks["_linear"] = found["outputs_linear"]
+        out["kernel_eigenvalues"] = np.linalg.eigvalsh(
+            found["kernel_mean"].astype(np.float64)
+        )
+    if limit is not None:
+        predict = partial(limit.dynamics.outputs, f[:, 0], data.y_train, eta, times)
+        networks |= {"_infinite": predict(), "_flow": predict(flow_filter)}
+        with np.errstate(over="ignore"):  # a diverged prediction becomes inf
+            out["outputs_infinite"] = networks["_infinite"].astype(np.float32)
+        ensemble = limit.dynamics.ensemble(limit.nngp, data.y_train, eta, times[-1])
+        out |= _ensemble_arrays(ensemble, f.shape[-2:])
+    for name, (a, b) in GAPS.items():
+        if a in networks and b in networks:
+            out[name] = _rms((networks[a] - networks[b])[:, :, n:])
     for suffix, outputs in networks.items():
         out |= {k + suffix: v for k, v in _scores(outputs, data).items()}
-    with np.errstate(over="ignore"):  # a diverged prediction becomes inf
-        out["outputs_infinite"] = infinite.astype(np.float32)
-    out["kernel_eigenvalues"] = np.linalg.eigvalsh(
-        found["kernel_mean"].astype(np.float64)
-    )
-    return out | _ensemble_arrays(ensemble)
+    return out
 
 
-def _ensemble_arrays(ensemble: Ensemble) -> Arrays:
+GAPS = {
+    "gap_total": ("", "_infinite"),
+    "gap_nonlinear": ("", "_linear"),
+    "gap_kernel": ("_linear", "_infinite"),
+    "gap_total_flow": ("", "_flow"),
+    "gap_kernel_flow": ("_linear", "_flow"),
+}
+
+
+def _ensemble_arrays(ensemble: Ensemble, shape: tuple[int, int]) -> Arrays:
+    """Mean [N, k], and variance [N, k] or, where outputs share it, [N, 1]."""
     variance = np.diagonal(ensemble.covariance)
-    return {"ensemble_mean": ensemble.mean, "ensemble_variance": variance}
+    return {
+        "ensemble_mean": ensemble.mean.reshape(shape),
+        "ensemble_variance": variance.reshape(shape[0], -1),
+    }
 
 
 def _rms(difference: np.ndarray) -> np.ndarray:

@@ -4,11 +4,14 @@ import dataclasses
 import math
 from typing import Any
 
+import flax.linen as nn
+
 from zoo.data import DATASETS
-from zoo.layers import ACTIVATIONS
-from zoo.layers.linear import PARAMETERIZATIONS
-from zoo.models import ARCHITECTURES, Architecture
+from zoo.gap.nets import build, find_architecture
 from zoo.names import check_name
+
+LIMITS = ("auto", "monte_carlo", "none")
+COMMON = ("depth", "activation", "sigma_w", "sigma_b", "parameterization")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,14 +19,23 @@ class Config:
     """The lazy-regime gap of one architecture over widths.
 
     Attributes:
-        arch: name in `zoo.models.ARCHITECTURES`.
-        dataset: name in `zoo.data.DATASETS`.
+        arch: name in `zoo.models.ARCHITECTURES`, or "package.module:Class" of a Flax
+            Linen module.
+        dataset: name in `zoo.data.DATASETS` or path of a .npz file; None takes the
+            architecture's natural one.
         widths: widths m, increasing.
-        depth: hidden layers.
+        depth: hidden layers; None takes the architecture's default, as for the next
+            four.
         activation: name in `zoo.layers.ACTIVATIONS`.
         sigma_w: scale of the weights; None takes the activation's default.
         sigma_b: scale of the biases.
-        parameterization: "ntk" or "standard".
+        parameterization: "ntk", "standard", ...
+        net: other hyper-parameters of the architecture, "name=value" each.
+        limit: "auto": the analytic limit, or sampled kernels where an architecture's
+            limit has no other form; "monte_carlo"; "none"; or "package.module:name" of
+            a function kernel(x1, x2, get).
+        mc_samples: networks whose kernels are averaged by "monte_carlo".
+        mc_width: their width.
         seeds: initializations per width.
         seed: the first of them.
         n_train: train points.
@@ -32,20 +44,25 @@ class Config:
         steps: gradient descent steps.
         records: steps at which outputs are kept, log-spaced, the first being 0.
         learning_rate: eta of L = 1/(2n) sum_i |f - y|^2; None means `lr_fraction`.
-        lr_fraction: eta as a fraction of 2 n / lambda_max(Theta_inf).
+        lr_fraction: eta as a fraction of 2 n / lambda_max(Theta_inf); without a limit,
+            of the smallest 2 n / lambda_max(Theta_0) of the first cell's seeds.
         cell_seeds: seeds measured, and stored, together.
         memory_gb: budget that bounds how many seeds train at once; the kernels of one
             seed, about six times 4 (n_train k)^2 bytes, come on top.
     """
 
     arch: str = "mlp"
-    dataset: str = "digits"
+    dataset: str | None = None
     widths: tuple[int, ...] = (128, 256, 512, 1024)
-    depth: int = 2
-    activation: str = "relu"
+    depth: int | None = None
+    activation: str | None = None
     sigma_w: float | None = None
-    sigma_b: float = 0.0
-    parameterization: str = "ntk"
+    sigma_b: float | None = None
+    parameterization: str | None = None
+    net: tuple[str, ...] = ()
+    limit: str = "auto"
+    mc_samples: int = 32
+    mc_width: int = 1024
     seeds: int = 8
     seed: int = 0
     n_train: int = 128
@@ -59,24 +76,28 @@ class Config:
     memory_gb: float = 4.0
 
     def __post_init__(self):
-        check_name("--arch", self.arch, ARCHITECTURES)
-        check_name("--dataset", self.dataset, DATASETS)
-        check_name("--activation", self.activation, ACTIVATIONS)
-        check_name("--parameterization", self.parameterization, PARAMETERIZATIONS)
-        for name in ("depth", "seeds", "n_train", "n_test", "steps", "cell_seeds"):
+        network = find_architecture(self.arch)
+        if self.dataset is None:
+            natural = getattr(network, "data", "digits")
+            object.__setattr__(self, "dataset", natural)
+        if not str(self.dataset).endswith(".npz"):
+            check_name("--dataset", str(self.dataset), DATASETS)
+        if ":" not in self.limit:
+            check_name("--limit", self.limit, LIMITS)
+        for name in POSITIVE:
             self._require(name, getattr(self, name) >= 1, "a whole number >= 1")
+        self._require("mc_samples", self.mc_samples >= 2, "a whole number >= 2")
         for name in ("seed", "data_seed"):
             self._require(name, getattr(self, name) >= 0, "a whole number >= 0")
         self._require("records", self.records >= 2, "a whole number >= 2")
-        for name in ("sigma_w", "learning_rate", "lr_fraction", "memory_gb"):
+        for name in ("learning_rate", "lr_fraction", "memory_gb"):
             value = getattr(self, name)
             positive = value is None or (value > 0 and math.isfinite(value))
             self._require(name, positive, "a finite number > 0")
         last = self.seed + self.seeds
         self._require("seed", last <= 2**31, "seeds below 2^31")
-        finite = self.sigma_b >= 0 and math.isfinite(self.sigma_b)
-        self._require("sigma_b", finite, "a finite number >= 0")
         self._check_widths()
+        self.options()
 
     def _check_widths(self) -> None:
         widths = self.widths
@@ -93,29 +114,30 @@ class Config:
                 value = ",".join(map(str, value))
             raise ValueError(f"--{name}={value} is not allowed: it takes {allowed}.")
 
-    def net(self, width: int, out: int) -> Architecture:
-        """The network of this width with `out` outputs."""
-        sigma_w = self.sigma_w
-        return ARCHITECTURES[self.arch](
-            width=width,
-            depth=self.depth,
-            out=out,
-            activation=self.activation,
-            sigma_w=DEFAULT_SIGMA_W[self.activation] if sigma_w is None else sigma_w,
-            sigma_b=self.sigma_b,
-            parameterization=self.parameterization,
-        )
+    def options(self) -> dict[str, Any]:
+        """Hyper-parameters that were asked for, by name."""
+        found = {
+            name: getattr(self, name)
+            for name in COMMON
+            if getattr(self, name) is not None
+        }
+        for text in self.net:
+            name, equals, value = text.partition("=")
+            self._require("net", bool(name and equals), "name=value, ...")
+            self._require("net", name not in found, "each name once")
+            found[name] = value
+        return found
+
+    def network(self, width: int, out: int, **given: Any) -> nn.Module:
+        """The network of this width with `out` outputs; see `zoo.gap.nets.build`."""
+        return build(self.arch, width, out, self.options(), **given)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return dataclasses.asdict(self) | {"widths": list(self.widths)}
+        return dataclasses.asdict(self) | {
+            "widths": list(self.widths),
+            "net": list(self.net),
+        }
 
 
-# Scales that keep the variance of deep pre-activations of unit inputs of order one.
-DEFAULT_SIGMA_W = {
-    "relu": 2**0.5,
-    "erf": 1.5,
-    "gelu": 1.5,
-    "tanh": 1.5,
-    "identity": 1.0,
-}
+POSITIVE = ("seeds", "n_train", "n_test", "steps", "cell_seeds", "mc_width")

@@ -1,11 +1,14 @@
 """The exponents that theory expects against width, and where it is silent.
 
-Symbols: m width, n train points, k outputs. All layers are trained, the loss is the
-square, depth and data are fixed, and the learning rate moves functions at a rate that
-does not depend on m: O(1) in the NTK parameterization, c / m in the standard one.
+Symbols: m width, n train points, k outputs. The loss is the square, depth and data are
+fixed, and the learning rate moves functions at a rate that does not depend on m: O(1)
+in the NTK parameterization, c / m in the standard one.
 """
 
+import dataclasses
 from typing import Any
+
+from zoo.models import Limit
 
 THEORY, HEURISTIC = "theory", "heuristic"
 CLT = "a mean over m random units; observed by Lee et al. 2019, figure S9"
@@ -25,9 +28,10 @@ KINKED = (
 STANDARD = "from the scales of Lee et al. 2019, appendix G, at learning rate c / m"
 NO_POWER = "tends to its infinite-width value; no power law of its own"
 UNSCALED = (
-    "no prediction: the learning rate is above the critical one of the limit, or does "
-    "not fall as 1 / width in the standard parameterization"
+    "no prediction: the learning rate is above the critical one, or is not known to "
+    "scale with the width as the parameterization asks"
 )
+OTHER_WEIGHTS = "no prediction for the weights of this architecture"
 ONE_HIDDEN = "the network has no hidden-to-hidden layer"
 READOUT = (
     "no prediction: in the standard parameterization with one hidden layer the readout "
@@ -35,53 +39,87 @@ READOUT = (
 )
 
 
-def expected_slope(
-    metric: str,
-    *,
-    smooth: bool,
-    depth: int,
-    parameterization: str,
-    lazy_rate: bool,
-) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What the expected exponents depend on.
+
+    Attributes:
+        smooth: whether all activations have a continuous derivative; None if unknown.
+        depth: number of hidden layers of a multilayer perceptron; None for other
+            architectures, of whose weights nothing is predicted here.
+        standard: whether the learning rate falls as 1 / width; None if unknown.
+        lazy_rate: whether the learning rate is below the critical one and scales with
+            width as the module says.
+        limit: what stands for the infinite-width limit.
+        no_kernel: why there is no tangent kernel at all; "" where there is one.
+    """
+
+    smooth: bool | None
+    depth: int | None
+    standard: bool | None
+    lazy_rate: bool
+    limit: Limit
+    no_kernel: str = ""
+
+
+def expected_slope(metric: str, facts: Facts) -> dict[str, Any]:
     """The exponent expected for a metric, or None, with its source.
 
     Returns:
         {"slope": number or None, "source": why, "status": "theory", "heuristic" or
         None}.
-
-    Args:
-        metric: its name in the summary.
-        smooth: whether the activation has a continuous derivative.
-        depth: number of hidden layers.
-        parameterization: "ntk" or "standard".
-        lazy_rate: whether the learning rate is below the critical one and scales with
-            width as the module says.
     """
-    slope, source, status = _expectation(
-        metric, smooth, depth, parameterization, lazy_rate
-    )
+    slope, source, status = _expectation(metric, facts)
     return {"slope": slope, "source": source, "status": status}
 
 
-def _expectation(
-    metric: str, smooth: bool, depth: int, parameterization: str, lazy_rate: bool
-) -> tuple[float | None, str, str | None]:
-    standard = parameterization == "standard"
+def missing(metric: str, facts: Facts) -> str:
+    """Why a metric cannot be measured; "" if it can."""
+    if metric.startswith(NEED_KERNEL) and facts.no_kernel:
+        return facts.no_kernel
+    if facts.limit.kind == "none" and (
+        metric.startswith(NEED_LIMIT) or metric.endswith(OF_LIMIT)
+    ):
+        return f"no infinite-width side: {facts.limit.why}"
+    return ""
+
+
+NEED_LIMIT = ("gap_total", "gap_kernel", "kernel_error", "ensemble")
+NEED_KERNEL = ("gap_nonlinear", "gap_kernel", "kernel", "critical_rate")
+OF_LIMIT = ("_infinite", "_flow")
+
+
+def _expectation(metric: str, facts: Facts) -> tuple[float | None, str, str | None]:
+    absent = missing(metric, facts)
+    if absent:
+        return None, absent, None
     if metric.startswith("kernel_error_init"):
         return -0.5, CLT, THEORY
-    if not lazy_rate:
+    if not facts.lazy_rate or facts.standard is None:
         return None, UNSCALED, None
-    if metric == "weight_movement_hidden" and depth < 2:
-        return None, ONE_HIDDEN, None
-    if metric == "weight_movement_first" and standard:
-        return -1.5, STANDARD, THEORY
+    if facts.limit.kind == "none":
+        return None, facts.limit.why, None
+    if metric.startswith("weight_movement"):
+        return _movement(metric, facts)
     if metric in EXPECTED:
         return *EXPECTED[metric], THEORY
     if metric in OF_SECOND_ORDER:
-        if standard and depth < 2:
+        if facts.standard and facts.depth == 1:
             return None, READOUT, None
-        return (-1.0, SMOOTH, HEURISTIC) if smooth else (-0.75, KINKED, HEURISTIC)
+        if facts.smooth:
+            return -1.0, SMOOTH, HEURISTIC
+        return -0.75, KINKED, HEURISTIC
     return None, NO_POWER, None
+
+
+def _movement(metric: str, facts: Facts) -> tuple[float | None, str, str | None]:
+    if facts.depth is None:
+        return None, OTHER_WEIGHTS, None
+    if metric == "weight_movement_hidden" and facts.depth < 2:
+        return None, ONE_HIDDEN, None
+    if metric == "weight_movement_first" and facts.standard:
+        return -1.5, STANDARD, THEORY
+    return *EXPECTED[metric], THEORY
 
 
 # What the second derivative of the network moves.

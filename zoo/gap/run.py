@@ -8,16 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 
 from zoo import data
-from zoo.gap import store, summary
-from zoo.gap.cell import Limit, measure_cell
+from zoo.gap import sides, store, summary
+from zoo.gap.cell import InfiniteSide, critical_rates, measure_cell
 from zoo.gap.config import Config
-from zoo.infinite.kernels import kernel_matrix
+from zoo.gap.nets import find_architecture, from_data
 from zoo.infinite.predict import Dynamics
-from zoo.models import Architecture
 
 LOSS = "1/(2n) sum_i |f(x_i) - y_i|^2"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "neural-tangents", "numpy", "scipy")
@@ -45,19 +45,22 @@ class Experiment:
         allow_divergence: accept a learning rate above the critical one.
 
     Raises:
-        ValueError: if the data cannot give what the configuration asks for, or the
-            learning rate is above the critical one.
+        ValueError: if the data cannot give what the configuration asks for, the network
+            refuses a hyper-parameter, or the learning rate is above the critical one.
     """
 
     def __init__(
         self, config: Config, data_dir: str | None = None, allow_divergence=False
     ):
         self.config = config
+        inputs = getattr(find_architecture(config.arch), "inputs", "any")
         self.data = data.load(
             config.dataset, config.n_train, config.n_test, config.data_seed, data_dir
-        )
+        ).shaped(inputs)
         self.times = record_times(config.steps, config.records)
-        self._limits: dict[Architecture, Limit] = {}
+        self.limit_kind = sides.limit_kind(config, self.net(config.widths[0]))
+        self._limits: dict[Any, InfiniteSide | None] = {}
+        self._critical: dict[int, float] = {}
         for width in config.widths:
             rate, critical = self.learning_rate(width), self.critical_rate(width)
             if rate > critical and not allow_divergence:
@@ -65,41 +68,70 @@ class Experiment:
                 if config.learning_rate is None:
                     given = f"--lr_fraction={config.lr_fraction:g}, a rate of {rate:g},"
                 raise ValueError(
-                    f"{given} is above {critical:.4g}, the critical "
-                    f"rate of the infinite-width kernel at width {width}; pass "
-                    "--allow_divergence to run it all the same."
+                    f"{given} is above {critical:.4g}, the critical rate of the "
+                    f"{self.edge()} at width {width}; pass --allow_divergence to run "
+                    "it all the same."
                 )
 
-    def net(self, width: int) -> Architecture:
+    def net(self, width: int) -> nn.Module:
         """The network of this width."""
-        return self.config.net(width, self.data.y_train.shape[1])
+        out = self.data.y_train.shape[1]
+        return self.config.network(width, out, **from_data(self.data))
 
-    def limit(self, width: int) -> Limit:
+    def edge(self) -> str:
+        """Whose critical rate `critical_rate` is."""
+        if self.limit_kind.kind == "none":
+            return "network's own train kernel at initialization"
+        return "infinite train kernel"
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether examples do not interact, so that there is a kernel at all."""
+        return not sides.couples_batch(self.net(self.config.widths[0]))
+
+    def limit(self, width: int) -> InfiniteSide | None:
         """Its infinite-width side, computed once for all widths that share it."""
-        key = self.net(width).limit_key()
+        net = self.net(width)
+        key = sides.limit_key(net)
         if key not in self._limits:
-            x = np.concatenate([self.data.x_train, self.data.x_test])
-            kernels = kernel_matrix(key, x, get=("nngp", "ntk"))
-            dynamics = Dynamics.from_kernel(kernels.ntk[:, : self.config.n_train])
-            self._limits[key] = Limit(dynamics, kernels.nngp)
+            self._limits[key] = sides.limit_side(
+                self.config, net, self.data, self.limit_kind
+            )
         return self._limits[key]
 
     def critical_rate(self, width: int) -> float:
-        """2 n / lambda_max of the infinite-width train kernel."""
-        return self.limit(width).dynamics.critical_rate
+        """2 n / lambda_max of the infinite-width train kernel.
+
+        Without a limit, that of the network's own kernel at initialization, the
+        smallest of the first cell's seeds; infinite if it has no kernel either.
+        """
+        limit = self.limit(width)
+        if limit is not None:
+            return limit.dynamics.critical_rate
+        if not self.has_kernel:
+            return np.inf
+        if width not in self._critical:
+            seeds = self.cells()[0][1]
+            rates = critical_rates(self.net(width), width, self.data, seeds)
+            self._critical[width] = float(np.min(rates))
+        return self._critical[width]
 
     def learning_rate(self, width: int) -> float:
         """eta: what was asked for, or a fraction of the critical rate."""
         if self.config.learning_rate is not None:
             return self.config.learning_rate
+        if not self.has_kernel:
+            raise ValueError(
+                f"--arch={self.config.arch} has no kernel from which to take a "
+                "learning rate, since its examples interact: give --learning_rate."
+            )
         return self.config.lr_fraction * self.critical_rate(width)
 
     def lazy_rate(self) -> bool:
         """Whether the rate is stable in the limit, and scales as the theory asks."""
         widths = self.config.widths
-        scaled = self.config.parameterization == "ntk" or (
-            self.config.learning_rate is None
-        )
+        unscaled = getattr(self.net(widths[0]), "rate", None) == 0
+        scaled = unscaled or self.config.learning_rate is None
         stable = all(self.learning_rate(m) <= self.critical_rate(m) for m in widths)
         return scaled and stable
 
@@ -114,25 +146,28 @@ class Experiment:
         """The arrays of one cell."""
         arrays = measure_cell(
             self.net(width),
+            width,
             self.data,
             self.limit(width),
             self.learning_rate(width),
             self.times,
             seeds,
             self.config.memory_gb * 2**30,
+            self.has_kernel,
         )
-        spectrum = self.limit(width).dynamics.eigenvalues
+        limit = self.limit(width)
+        if limit is not None:
+            arrays["limit_eigenvalues"] = limit.dynamics.eigenvalues
         return arrays | {
             "times": self.times,
             "seeds": seeds,
-            "limit_eigenvalues": spectrum,
             "n_test": np.asarray(self.config.n_test),
         }
 
 
-def cell_name(config: Config, width: int, seeds: np.ndarray) -> str:
-    """Folder of a cell: architecture, width, first and last seed."""
-    return f"{config.arch}-w{width}-s{seeds[0]}-{seeds[-1]}"
+def cell_name(arch: str, width: int) -> str:
+    """Beginning of the names of a width's cells; first and last seed follow."""
+    return f"{arch.replace(':', '.')}-w{width}"
 
 
 def run(experiment: Experiment, workdir: Path, report: Report) -> dict[str, Any]:
@@ -153,7 +188,7 @@ def run(experiment: Experiment, workdir: Path, report: Report) -> dict[str, Any]
     blocks: dict[int, list] = {}
     seconds = 0.0
     for (width, seeds), done in zip(cells, work, strict=True):
-        name = cell_name(config, width, seeds)
+        name = f"{cell_name(config.arch, width)}-s{seeds[0]}-{seeds[-1]}"
         arrays = store.read_cell(workdir / "cells" / name, held)
         if arrays is None:
             began = time.monotonic()
@@ -166,7 +201,10 @@ def run(experiment: Experiment, workdir: Path, report: Report) -> dict[str, Any]
         blocks.setdefault(width, []).append(arrays)
         seconds += store.cell_seconds(workdir / "cells" / name)
     merged = {width: _merge(parts) for width, parts in blocks.items()}
-    found = summary.summarize(config, merged, experiment.lazy_rate())
+    facts = sides.facts(
+        experiment.net(config.widths[0]), experiment.limit_kind, experiment.lazy_rate()
+    )
+    found = summary.summarize(merged, facts)
     out = _header(experiment) | found | {"seconds": seconds}
     store.write_json(workdir / "summary.json", out)
     return out
@@ -174,7 +212,7 @@ def run(experiment: Experiment, workdir: Path, report: Report) -> dict[str, Any]
 
 def _effort(config: Config, width: int) -> int:
     """Relative cost of a seed: products of its layers, and a constant to compile."""
-    return config.depth * width**2 + 2**19
+    return (config.depth or 2) * width**2 + 2**19
 
 
 def _merge(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -194,12 +232,14 @@ def _header(experiment: Experiment) -> dict[str, Any]:
     """What the numbers depend on: data, loss, rates, times, spectrum, versions."""
     config = experiment.config
     rates = [experiment.learning_rate(m) for m in config.widths]
-    dynamics = experiment.limit(config.widths[-1]).dynamics
+    limit = experiment.limit(config.widths[-1])
     return {
         "schema": 1,
         "arch": config.arch,
         "dataset": config.dataset,
         "loss": LOSS,
+        "trained": trained(experiment.net(config.widths[0])),
+        "edge": experiment.edge(),
         "learning_rate": rates[0] if len(set(rates)) == 1 else None,
         "learning_rates": rates,
         "critical_rates": [experiment.critical_rate(m) for m in config.widths],
@@ -208,14 +248,27 @@ def _header(experiment: Experiment) -> dict[str, Any]:
         "steps": config.steps,
         "recorded_steps": experiment.times,
         "time_reached": [rate * config.steps for rate in rates],
-        "limit_spectrum": {
-            "smallest": float(dynamics.eigenvalues[0]),
-            "largest": float(dynamics.eigenvalues[-1]),
-            "rank": dynamics.rank,
-            "points": config.n_train,
-        },
+        "limit": experiment.limit_kind._asdict()
+        | {"relative_stderr": None if limit is None else limit.error},
+        "limit_spectrum": None if limit is None else _spectrum(limit.dynamics),
         "config": config.as_dict(),
         "versions": versions(),
+    }
+
+
+def trained(net: nn.Module) -> str:
+    """Which layers are trained, and in which parameterization."""
+    layers = getattr(net, "trains", "all parameters")
+    scales = getattr(net, "parameterization", None)
+    return f"{layers} ({scales} parameterization)" if scales else layers
+
+
+def _spectrum(dynamics: Dynamics) -> dict[str, Any]:
+    return {
+        "smallest": float(dynamics.eigenvalues[0]),
+        "largest": float(dynamics.eigenvalues[-1]),
+        "rank": dynamics.rank,
+        "points": len(dynamics.eigenvalues),
     }
 
 

@@ -5,9 +5,7 @@ from typing import Any
 import numpy as np
 
 from zoo.gap import fit
-from zoo.gap.config import Config
-from zoo.gap.expected import expected_slope
-from zoo.layers import ACTIVATIONS
+from zoo.gap.expected import Facts, expected_slope, missing
 
 # Metrics with one value per seed: name -> (array of a cell, networks that it needs).
 # Those recorded at every step enter by their largest value, or by their last.
@@ -42,13 +40,15 @@ ROUNDING = 1e-5
 
 
 def diverged(arrays: Arrays) -> dict[str, np.ndarray]:
-    """Which seeds of a cell diverged, [s] each, for every network separately.
+    """Which seeds of a cell diverged, [s] each, for every network that was measured.
 
     A network diverged if an output is not finite, if its train loss ends above where
     it began, or if it ever was ten times that (relu networks can blow up and die).
     """
     out = {}
     for network, suffix in NETWORKS.items():
+        if f"train_loss{suffix}" not in arrays:
+            continue
         loss = arrays[f"train_loss{suffix}"]
         finite = np.all(np.isfinite(loss), axis=1)
         with np.errstate(invalid="ignore"):
@@ -58,22 +58,29 @@ def diverged(arrays: Arrays) -> dict[str, np.ndarray]:
 
 
 def seed_metrics(arrays: Arrays) -> Arrays:
-    """One number per seed and metric, [s]; NaN where a network it uses diverged."""
+    """One number per seed and metric, [s].
+
+    NaN where a network that it uses diverged, or where it was not measured.
+    """
     gone = diverged(arrays)
     values, needs = {}, {}
     f = arrays["outputs"].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         scale = np.sqrt(np.max(np.mean(f**2, axis=(2, 3)), axis=1))
+    unmeasured = np.full(len(f), np.nan)
     for name, networks in LARGEST.items():
-        values[name] = _above_rounding(np.max(arrays[name], axis=1), scale)
-        needs[name] = networks
+        values[name], needs[name] = unmeasured, ()
+        if name in arrays:
+            values[name] = _above_rounding(np.max(arrays[name], axis=1), scale)
+            needs[name] = networks
     for name, final in LAST.items():
         for network, suffix in NETWORKS.items():
             if name + suffix in arrays:
                 values[final + suffix] = arrays[name + suffix][:, -1]
                 needs[final + suffix] = (network,)
     for name, networks in SCALARS.items():
-        values[name], needs[name] = _above_rounding(arrays[name], 1.0), networks
+        value = arrays.get(name, unmeasured)
+        values[name], needs[name] = _above_rounding(value, 1.0), networks
     for name, networks in needs.items():
         lost = np.any([gone[network] for network in networks], axis=0)
         value = np.where(lost, np.nan, values[name].astype(np.float64))
@@ -86,41 +93,30 @@ def _above_rounding(values: np.ndarray, scale: np.ndarray | float) -> np.ndarray
     return np.where(values < ROUNDING * scale, np.nan, values)
 
 
-def summarize(
-    config: Config, cells: dict[int, Arrays], lazy_rate: bool = True
-) -> dict[str, Any]:
+def summarize(cells: dict[int, Arrays], facts: Facts) -> dict[str, Any]:
     """Metrics over widths and the count of divergence.
 
     Args:
-        config: what was measured.
         cells: arrays of all seeds, by width.
-        lazy_rate: see `zoo.gap.expected.expected_slope`.
+        facts: what the expected exponents depend on.
     """
     widths = sorted(cells)
     seeds = {m: seed_metrics(cells[m]) for m in cells}
-    names = seeds[widths[0]]
     gone = {m: diverged(cells[m]) for m in cells}
-    return {
-        "metrics": {
-            name: _metric(widths, np.stack([seeds[m][name] for m in widths], axis=1))
-            | {"expected": _expected(config, name, lazy_rate)}
-            for name in names
-        }
-        | _ensemble_metrics(widths, cells),
-        "diverged_infinite": {str(m): int(gone[m]["f_inf"].sum()) for m in widths},
-        "diverged": {str(m): int(gone[m]["f"].sum()) for m in widths},
-        "diverged_linear": {str(m): int(gone[m]["f_lin"].sum()) for m in widths},
+    metrics = {
+        name: _metric(widths, np.stack([seeds[m][name] for m in widths], axis=1))
+        | {"expected": expected_slope(name, facts), "missing": missing(name, facts)}
+        for name in seeds[widths[0]]
+    }
+    if facts.limit.kind != "none":
+        metrics |= _ensemble_metrics(widths, cells)
+    return {"metrics": metrics} | {
+        key: {str(m): int(np.sum(gone[m].get(network, 0))) for m in widths}
+        for key, network in DIVERGED.items()
     }
 
 
-def _expected(config: Config, name: str, lazy_rate: bool) -> dict[str, Any]:
-    return expected_slope(
-        name,
-        smooth=ACTIVATIONS[config.activation].smooth,
-        depth=config.depth,
-        parameterization=config.parameterization,
-        lazy_rate=lazy_rate,
-    )
+DIVERGED = {"diverged": "f", "diverged_linear": "f_lin", "diverged_infinite": "f_inf"}
 
 
 def _metric(widths: list[int], values: np.ndarray) -> dict[str, Any]:
@@ -176,6 +172,7 @@ def _ensemble_metrics(widths: list[int], cells: dict[int, Arrays]) -> dict[str, 
             "local_slopes": [],
             "floor_fit": None,
             "expected": silent,
+            "missing": "",
         }
         for name, values in {
             "ensemble_mean_error": errors,

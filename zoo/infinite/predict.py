@@ -18,7 +18,7 @@ import numpy as np
 
 Step = int | float | np.integer
 Steps = np.ndarray | Sequence[Step]
-PSD_TOLERANCE = 1e-10
+PSD_TOLERANCE, PSD_FLOAT32 = 1e-10, 1e-5
 RANK_TOLERANCE = 1e-12
 
 
@@ -26,8 +26,8 @@ class Ensemble(NamedTuple):
     """Law of the outputs over initializations.
 
     Attributes:
-        mean: [N, k].
-        covariance: of each output, [N, N]; outputs are independent.
+        mean: [N, k], or [N k, 1] where outputs share the kernel.
+        covariance: of each output, [N, N] (outputs are independent), or [N k, N k].
     """
 
     mean: np.ndarray
@@ -61,34 +61,55 @@ class Dynamics:
 
     Attributes:
         theta: NTK of all N points with the n train points, [N, n]; train points first.
-        eigenvalues: of the train kernel, ascending, [n].
-        eigenvectors: [n, n].
+            Where outputs share it, of all pairs of points and outputs, [N k, n k],
+            outputs fastest.
+        eigenvalues: of the train kernel, ascending, [n] or [n k].
+        eigenvectors: [n, n] or [n k, n k].
+        coupled: number of outputs that `theta` couples; 1 where it is that of each.
     """
 
     theta: np.ndarray
     eigenvalues: np.ndarray
     eigenvectors: np.ndarray
+    coupled: int = 1
 
     @classmethod
-    def from_kernel(cls, theta: np.ndarray) -> "Dynamics":
-        """Decomposes the train block of `theta` [N, n].
+    def from_kernel(
+        cls, theta: np.ndarray, tolerance: float | None = None
+    ) -> "Dynamics":
+        """Decomposes the train block of `theta`, [N, n] or [N, n, k, k].
+
+        Args:
+            theta: the kernel; with k > 1 outputs that share it, of all pairs.
+            tolerance: how far below zero an eigenvalue may be, over the largest:
+                None is 1e-10, for a kernel computed in float64; `PSD_FLOAT32`
+                is 1e-5, for one in float32.
 
         Raises:
             ValueError: if the train kernel is not finite, or has an eigenvalue below
-                -1e-10 times the largest.
+                the tolerance.
         """
         theta = np.asarray(theta, np.float64)
+        coupled = theta.shape[2] if theta.ndim == 4 else 1
+        if theta.ndim == 4:
+            N, n = theta.shape[:2]
+            theta = theta.transpose(0, 2, 1, 3).reshape(N * coupled, n * coupled)
         if not np.all(np.isfinite(theta)):
             raise ValueError("the kernel has entries that are not finite.")
         block = theta[: theta.shape[1]]
         eigenvalues, eigenvectors = np.linalg.eigh((block + block.T) / 2)
         worst = eigenvalues[0] / eigenvalues[-1]
-        if eigenvalues[-1] <= 0 or worst < -PSD_TOLERANCE:
+        if eigenvalues[-1] <= 0 or worst < -(tolerance or PSD_TOLERANCE):
             raise ValueError(
                 "the train kernel is not positive semi-definite: smallest eigenvalue "
                 f"{eigenvalues[0]:.3e}, largest {eigenvalues[-1]:.3e}."
             )
-        return cls(theta, np.maximum(eigenvalues, 0.0), eigenvectors)
+        return cls(theta, np.maximum(eigenvalues, 0.0), eigenvectors, coupled)
+
+    @property
+    def points(self) -> int:
+        """Number n of train points."""
+        return self.theta.shape[1] // self.coupled
 
     @property
     def rank(self) -> int:
@@ -98,7 +119,7 @@ class Dynamics:
     @property
     def critical_rate(self) -> float:
         """Learning rate 2 n / lambda_max, above which gradient descent diverges."""
-        return float(2.0 * self.theta.shape[1] / self.eigenvalues[-1])
+        return float(2.0 * self.points / self.eigenvalues[-1])
 
     def outputs(
         self,
@@ -121,14 +142,23 @@ class Dynamics:
             [..., t, N, k] in float64.
         """
         f0 = np.asarray(f0, np.float64)
-        n = y.shape[0]
+        shape, y = f0.shape, self._rows(np.asarray(y))
+        f0, n = self._rows(f0), y.shape[0]
         residual = np.moveaxis(f0[..., :n, :] - y, -2, 0)  # [n, ..., k]
         modes = self.eigenvectors.T @ residual.reshape(n, -1)
-        filters = [phi(learning_rate / n, self.eigenvalues, t) for t in times]
+        rate = learning_rate / self.points
+        filters = [phi(rate, self.eigenvalues, t) for t in times]
         filtered = np.concatenate([f[:, None] * modes for f in filters], axis=1)
         moved = self.theta @ (self.eigenvectors @ filtered)
         moved = moved.reshape(-1, len(filters), *residual.shape[1:])
-        return f0[..., None, :, :] - np.moveaxis(moved, (0, 1), (-2, -3))
+        out = f0[..., None, :, :] - np.moveaxis(moved, (0, 1), (-2, -3))
+        return out.reshape(*shape[:-2], len(filters), *shape[-2:])
+
+    def _rows(self, f: np.ndarray) -> np.ndarray:
+        """Outputs [..., N, k] as the rows of `theta`, [..., N k, 1] if coupled."""
+        if self.coupled == 1:
+            return f
+        return f.reshape(*f.shape[:-2], -1, 1)
 
     def ensemble(
         self, nngp: np.ndarray, y: np.ndarray, learning_rate: float, t: Step
@@ -136,13 +166,19 @@ class Dynamics:
         """Mean and covariance over initializations (Lee et al. 2019, eqs. 14-15).
 
         Args:
-            nngp: NNGP kernel of all points, the covariance of f_0, [N, N].
+            nngp: NNGP kernel of all points, the covariance of f_0, [N, N], or of all
+                pairs of points and outputs where these share it, [N, N, k, k].
             y: targets [n, k].
             learning_rate: eta.
             t: steps of gradient descent.
         """
+        if nngp.ndim == 4:
+            nngp = nngp.transpose(0, 2, 1, 3).reshape(
+                (nngp.shape[0] * self.coupled,) * 2
+            )
+        y = self._rows(np.asarray(y))
         n = y.shape[0]
-        filtered = gd_filter(learning_rate / n, self.eigenvalues, t)
+        filtered = gd_filter(learning_rate / self.points, self.eigenvalues, t)
         P = self.theta @ (self.eigenvectors * filtered) @ self.eigenvectors.T
         A = np.eye(len(nngp))
         A[:, :n] -= P  # f_t = A f_0 + P y

@@ -22,8 +22,8 @@ PARAMETERIZATIONS = ("ntk", "standard", "mean_field")
 PADDINGS = ("SAME", "VALID", "CIRCULAR")
 FANS = ("in", "out", "avg")
 VANISHES = (
-    "at the scale 1/fan-in the outputs at initialization vanish and the features move "
-    "at any width: there is no lazy limit"
+    "with its scale 1 / fan-in (mean-field, muP) outputs at initialization vanish and "
+    "features move at any width, so that there is no lazy limit"
 )
 
 

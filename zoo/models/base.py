@@ -96,7 +96,7 @@ class Architecture(nn.Module):
         layers = list(walk(self.layers()))
         for layer in layers:
             if layer.no_limit:
-                return Limit("none", f"{layer}: {layer.no_limit}")
+                return Limit("none", f"{type(layer).__name__}: {layer.no_limit}")
         errors = dict.fromkeys(layer.numeric for layer in layers if layer.numeric)
         return Limit("numeric", "; ".join(errors)) if errors else Limit("exact")
 

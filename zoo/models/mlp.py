@@ -39,7 +39,7 @@ class MLP(Architecture):
     paper = "Jacot et al. 2018; Lee et al. 2019; Yang & Hu 2021"
 
     width: int
-    depth: int = 1
+    depth: int = 2
     out: int = 1
     activation: str = "relu"
     sigma_w: float = 2**0.5

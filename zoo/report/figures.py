@@ -48,11 +48,13 @@ METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 def write(workdir: Path, summary: dict[str, Any], cells: dict[int, Arrays]) -> None:
-    """Writes `<workdir>/figures/NAME.{svg,pdf}` for every plot of the report."""
+    """Writes `<workdir>/figures/NAME.{svg,pdf}` for every plot with something in it."""
     folder = workdir / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    for plot in PLOTS:
-        save(plot(summary, cells), folder)
+    for make in PLOTS:
+        plot = make(summary, cells)
+        if plot.panels:
+            save(plot, folder)
 
 
 def save(plot: Plot, folder: Path) -> None:

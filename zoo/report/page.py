@@ -5,9 +5,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import plotly.offline
 
 from zoo.gap import store
+from zoo.gap.config import COMMON
 from zoo.report import figures, interactive, plots, tables, text
 from zoo.report.series import Arrays, read_cells
 from zoo.report.tables import formula
@@ -83,6 +85,7 @@ SECTIONS = (
         "after training against before, by layer. Lines as in section 1.",
     ),
 )
+NOTHING = "Not measured for this architecture; the list above says why."
 USE = (
     "Drag to zoom, double-click to reset, click in a legend to hide. The same figures "
     "for print: <code>figures/</code>."
@@ -118,10 +121,11 @@ def html(summary: dict[str, Any], cells: dict[int, Arrays]) -> str:
         "</ul>",
         f"<p>{USE}</p>",
     ]
-    for number, (plot, heading, caption) in enumerate(SECTIONS, 1):
-        parts += [f"<h2>{number}. {heading}</h2>"]
-        parts += [_figure(plot(summary, cells), caption)]
-        if plot is plots.losses:
+    for number, (make, heading, caption) in enumerate(SECTIONS, 1):
+        plot = make(summary, cells)
+        shown = _figure(plot, caption) if plot.panels else f"<p>{NOTHING}</p>"
+        parts += [f"<h2>{number}. {heading}</h2>", shown]
+        if make is plots.losses:
             parts += [tables.final(summary)]
     parts += ["<h2>6. Exponents</h2>", tables.means(summary), tables.fits(summary)]
     parts += [
@@ -158,17 +162,20 @@ def _times(summary: dict[str, Any]) -> str:
 
 def opening(summary: dict[str, Any]) -> str:
     """What was measured, in one paragraph."""
-    c = summary["config"]
-    layers = "1 hidden layer" if c["depth"] == 1 else f"{c['depth']} hidden layers"
+    c, limit = summary["config"], summary["limit"]
+    said = {name: c[name] for name in COMMON if c[name] is not None}
+    settings = ", ".join([*(f"{k} {v}" for k, v in said.items()), *c["net"]])
+    compared = "its linearization at initialization"
+    if limit["kind"] != "none":
+        compared += f" and the infinitely wide network (limit: {limit['kind']})"
     return formula(
-        f"Architecture {c['arch']} ({layers}, {c['activation']}, "
-        f"{c['parameterization']} parameterization, all layers trained) at widths "
+        f"Architecture {c['arch']} ({settings or 'its defaults'}), trained: "
+        f"{summary['trained']}, at widths "
         f"{', '.join(map(str, summary['widths']))}, seeds per width: "
         f"{summary['seeds']}; {c['n_train']} train and {c['n_test']} test points of "
-        f"{summary['dataset']}. Each network is compared with its linearization at "
-        "initialization and with the infinitely wide network, from the same initial "
-        "outputs and over the same steps of full-batch gradient descent on "
-        f"L = {summary['loss']}. {_rates(summary)} {summary['steps']} steps reach "
+        f"{summary['dataset']}. Each network is compared with {compared}, from the "
+        "same initial outputs and over the same steps of full-batch gradient descent "
+        f"on L = {summary['loss']}. {_rates(summary)} {summary['steps']} steps reach "
         f"time t = {_times(summary)} (learning rate * steps). "
         f"Measured on {summary['versions']['device']}."
     )
@@ -178,6 +185,8 @@ def _rates(summary: dict[str, Any]) -> str:
     """The learning rate, and what it is of the critical one."""
     rates, critical = summary["learning_rates"], summary["critical_rates"]
     widths = summary["widths"]
+    if None in critical or not np.all(np.isfinite(critical)):
+        return f"Learning rate {rates[0]:.3g}; there is no kernel to judge it by."
     shares = [f"{r / c:.3g}" for r, c in zip(rates, critical, strict=True)]
     share = " to ".join(dict.fromkeys([shares[0], shares[-1]]))
     said = f"{rates[0]:.3g} = {share} * critical ({critical[0]:.3g})"
@@ -187,6 +196,6 @@ def _rates(summary: dict[str, Any]) -> str:
             f"{widths[-1]}, which is {share} * critical (section 7)"
         )
     return (
-        f"Learning rate {said}, where critical is 2n / lambda_max of the infinite "
-        "train kernel."
+        f"Learning rate {said}, where critical is 2n / lambda_max of the "
+        f"{summary['edge']}."
     )

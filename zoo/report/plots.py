@@ -105,11 +105,12 @@ WIDTH_KEY = [
 
 def gaps(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
     """The three gaps against width, with fits and the expected slopes."""
-    lines = [_power(summary, name, colour) for name, (_, colour) in GAPS.items()]
+    found = _measured(summary, GAPS)
+    lines = [_power(summary, name, colour) for name, (_, colour) in found.items()]
     x = scale.width_axis("width m", summary["widths"])
     y = scale.log_axis("largest RMS gap on test points", lines)
-    titles = [title for title, _ in GAPS.values()]
-    return Plot("gaps", _share(titles, x, y, lines), WIDTH_KEY, 3)
+    titles = [title for title, _ in found.values()]
+    return Plot("gaps", _share(titles, x, y, lines), WIDTH_KEY, len(lines))
 
 
 def kernels(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
@@ -122,17 +123,20 @@ def kernels(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
     ):
         lines = [
             line
-            for name, (label, colour) in metrics.items()
+            for name, (label, colour) in _measured(summary, metrics).items()
             for line in _power(summary, name, colour, label)
         ]
+        if not lines:
+            continue
         y = scale.log_axis(f"relative change of {symbol} (Frobenius norm)", [lines])
         panels.append(Panel(title, x, y, lines))
-    return Plot("kernels", panels, WIDTH_KEY, 2)
+    return Plot("kernels", panels, WIDTH_KEY, len(panels))
 
 
 def training(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
     """The gaps against the training step, by width; exact steps beside the flow."""
     colours = width_colours(summary["widths"])
+    found = _measured(summary, GAPS)
     groups = [
         [
             _series(cell, variant, colours[m], dash, f"m{m}")
@@ -140,7 +144,7 @@ def training(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
             for m, cell in cells.items()
             if variant in cell
         ]
-        for name in GAPS
+        for name in found
     ]
     x = _step_axis(summary)
     y = scale.log_axis("RMS gap on test points", groups)
@@ -149,8 +153,8 @@ def training(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
         Line([], [], "prediction in steps", GREY),
         Line([], [], "prediction as a flow", GREY, "dotted"),
     ]
-    titles = [title for title, _ in GAPS.values()]
-    return Plot("training", _share(titles, x, y, groups), key, 3)
+    titles = [title for title, _ in found.values()]
+    return Plot("training", _share(titles, x, y, groups), key, len(groups))
 
 
 def losses(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
@@ -174,6 +178,7 @@ def losses(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
                     f"network{suffix}",
                 )
                 for suffix, (_, dash) in NETWORKS.items()
+                if score + suffix in cells[m]
             ]
             for m in widths
         ]
@@ -184,6 +189,7 @@ def losses(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
     key = [
         Line([], [], name, BLACK if suffix == "_infinite" else GREY, dash)
         for suffix, (name, dash) in NETWORKS.items()
+        if rows[0] + suffix in cells[widths[0]]
     ]
     return Plot("losses", panels, key, len(widths))
 
@@ -191,36 +197,51 @@ def losses(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
 def spectra(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
     """Eigenvalues of finite and infinite train kernels, and their ratio, by rank."""
     colours = width_colours(summary["widths"])
+    kernels = {m: c for m, c in cells.items() if "kernel_eigenvalues" in c}
+    limits = {
+        m: _spectrum(c["limit_eigenvalues"])
+        for m, c in kernels.items()
+        if "limit_eigenvalues" in c
+    }
     values, ratios = [], []
-    limits = {m: _spectrum(cell["limit_eigenvalues"]) for m, cell in cells.items()}
-    first = next(iter(limits.values()), np.ones(1))
-    same = all(np.allclose(v, first, equal_nan=True) for v in limits.values())
-    for m, cell in cells.items():
+    same = len({v.tobytes() for v in limits.values()}) == 1
+    for m, cell in kernels.items():
         finite = _spectrum(np.mean(cell["kernel_eigenvalues"], axis=0, dtype=float))
         rank, style = np.arange(1, len(finite) + 1), {"group": f"m{m}"}
         values.append(Line(rank, finite, colour=colours[m], **style))
-        ratios.append(Line(rank, finite / limits[m], colour=colours[m], **style))
-        if not same:
-            values.append(
-                Line(rank, limits[m], colour=colours[m], dash="dashed", **style)
-            )
-    ends = np.array([1, len(first)])
-    if same:
-        rank = np.arange(1, len(first) + 1)
-        values.append(Line(rank, first, dash="dashed", group="limit"))
-    ratios.append(Line(ends, np.ones(2), dash="dashed", group="limit"))
-    x = scale.number_axis("rank i of the eigenvalue", len(first))
-    left = scale.log_axis(f"eigenvalue {LAMBDA}_{{i}} of {THETA}", [values])
-    right = scale.log_axis(f"{LAMBDA}_{{i}}(m) / {LAMBDA}_{{i}}({INFINITY})", [ratios])
-    panels = [
-        Panel("spectrum of the train kernel", x, left, values),
-        Panel("relative to infinite width", x, right, ratios),
-    ]
-    limit = Line([], [], f"m = {INFINITY}", BLACK, "dashed", group="limit")
-    return Plot("spectra", panels, [*_width_key(colours), limit], 2)
+        if m in limits and len(limits[m]) == len(finite):
+            ratio = finite / limits[m]
+            ratios.append(Line(rank, ratio, colour=colours[m], **style))
+    for m, limit in list(limits.items())[: 1 if same else None]:
+        style = {"group": "limit"} if same else {"group": f"m{m}"}
+        colour = BLACK if same else colours[m]
+        rank = np.arange(1, len(limit) + 1)
+        values.append(Line(rank, limit, colour=colour, dash="dashed", **style))
+    panels = []
+    size = max((len(line.x) for line in values), default=1)
+    x = scale.number_axis("rank i of the eigenvalue", size)
+    if values:
+        y = scale.log_axis(f"eigenvalue {LAMBDA}_{{i}} of {THETA}", [values])
+        panels.append(Panel("spectrum of the train kernel", x, y, values))
+    if ratios:
+        ends = np.array([1, size])
+        ratios.append(Line(ends, np.ones(2), dash="dashed", group="limit"))
+        said = f"{LAMBDA}_{{i}}(m) / {LAMBDA}_{{i}}({INFINITY})"
+        y = scale.log_axis(said, [ratios])
+        panels.append(Panel("relative to infinite width", x, y, ratios))
+    key = _width_key(colours)
+    if limits:
+        key.append(Line([], [], f"m = {INFINITY}", BLACK, "dashed", group="limit"))
+    return Plot("spectra", panels, key, len(panels))
 
 
 PLOTS = (gaps, training, losses, spectra, kernels)
+
+
+def _measured(summary: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
+    """Those of the metrics that the run could measure."""
+    found = summary["metrics"]
+    return {name: m for name, m in metrics.items() if not found[name]["missing"]}
 
 
 def _share(titles: list[str], x: Any, y: Any, groups: list) -> list[Panel]:

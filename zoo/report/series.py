@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from zoo.gap import store
+from zoo.gap.run import cell_name
 from zoo.gap.summary import LARGEST, diverged
 
 Arrays = dict[str, np.ndarray]
@@ -29,7 +30,8 @@ def read_cells(workdir: Path, summary: dict[str, Any]) -> dict[int, Arrays]:
     """
     cells = {}
     for width in summary["widths"]:
-        folders = (workdir / "cells").glob(f"{summary['arch']}-w{width}-s*")
+        name = cell_name(summary["arch"], width)
+        folders = (workdir / "cells").glob(f"{name}-s*")
         found = [store.read_cell(folder, summary["config"]) for folder in folders]
         parts = [part for part in found if part is not None]
         if parts:
@@ -46,7 +48,8 @@ def merge(parts: list[Arrays]) -> Arrays:
         for name in parts[0]
         if name.startswith(PER_SEED)
     }
-    return {name: parts[0][name] for name in SHARED} | seeds
+    shared = {name: parts[0][name] for name in SHARED if name in parts[0]}
+    return shared | seeds
 
 
 def seed_mean(cell: Arrays, name: str) -> np.ndarray:

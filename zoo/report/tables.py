@@ -104,8 +104,11 @@ def final(summary: dict[str, Any]) -> str:
 
 def widths(summary: dict[str, Any]) -> str:
     """Rates, divergence and the ensemble, by width."""
-    own = summary["metrics"]["critical_rate"]
-    spread = summary["metrics"]["ensemble_variance_ratio"]["mean"]
+    own, none = (
+        summary["metrics"]["critical_rate"],
+        {"mean": [None] * len(summary["widths"])},
+    )
+    spread = summary["metrics"].get("ensemble_variance_ratio", none)["mean"]
     rows = []
     for i, m in enumerate(map(str, summary["widths"])):
         mean, error = text.number(own["mean"][i]), text.number(own["stderr"][i], ".2g")
@@ -114,7 +117,7 @@ def widths(summary: dict[str, Any]) -> str:
         row += [str(summary["diverged"].get(m, "-"))]
         row += [str(summary["diverged_linear"].get(m, "-"))]
         rows.append([*row, text.number(spread[i])])
-    head = ["width", "learning rate", "critical, infinite", "critical, own kernels"]
+    head = ["width", "learning rate", "critical rate", "critical, own kernels"]
     head += ["diverged", "linearization diverged", "variance / GP's"]
     said = (
         "Critical rates are 2n / lambda_max, of own kernels with the standard error "
@@ -126,13 +129,18 @@ def widths(summary: dict[str, Any]) -> str:
 
 def facts(summary: dict[str, Any]) -> str:
     """Configuration, versions, and the infinite train kernel's spectrum."""
-    spectrum = summary["limit_spectrum"]
-    found = {
-        "infinite train kernel": f"rank {spectrum['rank']} of {spectrum['points']}",
-        "its smallest eigenvalue": text.number(spectrum["smallest"]),
-        "its largest eigenvalue": text.number(spectrum["largest"]),
-        "seconds": text.number(summary.get("seconds")),
-    }
+    spectrum, limit = summary["limit_spectrum"], summary["limit"]
+    found = {"limit": f"{limit['kind']} {limit['why']}".strip()}
+    if spectrum is not None:
+        found |= {
+            "infinite train kernel": f"rank {spectrum['rank']} of {spectrum['points']}",
+            "its smallest eigenvalue": text.number(spectrum["smallest"]),
+            "its largest eigenvalue": text.number(spectrum["largest"]),
+        }
+    if limit["relative_stderr"]:
+        error = text.number(limit["relative_stderr"], ".2g")
+        found["its relative standard error"] = error
+    found["seconds"] = text.number(summary.get("seconds"))
     parts = {"found": found, "configuration": summary["config"]}
     parts |= {"version": summary["versions"]}
     out = []

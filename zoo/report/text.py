@@ -6,6 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from zoo.gap.run import trained
+
 TITLES = {
     "kernel_error_init": "kernel error at init",
     "kernel_drift": "kernel drift",
@@ -62,13 +64,16 @@ def header(experiment: Any) -> str:
         f"{config.arch} on {config.dataset}: {config.n_train} train points, "
         f"{config.n_test} test points, {config.seeds} seeds, widths "
         + ", ".join(map(str, config.widths)),
-        "loss L = 1/(2n) sum_i |f(x_i) - y_i|^2; full-batch gradient descent on all "
-        f"layers ({config.parameterization} parameterization)",
+        "loss L = 1/(2n) sum_i |f(x_i) - y_i|^2; full-batch gradient descent on "
+        + trained(experiment.net(config.widths[0])),
+        f"infinite-width limit: {experiment.limit_kind.kind}"
+        + (f" ({experiment.limit_kind.why})" if experiment.limit_kind.why else ""),
     ]
     for rate, edge, width in zip(rates, critical, config.widths, strict=True):
         lines.append(
             f"learning rate {rate:.4g} = {rate / edge:.2f} x critical "
-            f"({edge:.4g} = 2n / lambda_max); {config.steps} steps reach time "
+            f"({edge:.4g} = 2n / lambda_max of the {experiment.edge()}); "
+            f"{config.steps} steps reach time "
             f"t = {rate * config.steps:.4g}"
             + ("" if len(set(rates)) == 1 else f" (width {width})")
         )
@@ -84,7 +89,7 @@ def rows(summary: dict[str, Any]) -> list[list[str]]:
         + [number(mean) for mean in metric["mean"]]
         + [interval(metric["slope"]), exponent(metric["expected"]["slope"])]
         for name, metric in summary["metrics"].items()
-        if name in TITLES
+        if name in TITLES and not metric["missing"]
     ]
 
 
@@ -103,7 +108,15 @@ def table(summary: dict[str, Any]) -> str:
 
 def sentences(summary: dict[str, Any]) -> list[str]:
     """One sentence per finding that the figures support."""
-    out = [_finding(name, summary) for name in FINDINGS]
+    out, unmeasured = [], {}
+    for name in FINDINGS:
+        why = summary["metrics"][name]["missing"]
+        if why:
+            unmeasured.setdefault(why, []).append(TITLES[name])
+        else:
+            out.append(_finding(name, summary))
+    for why, titles in unmeasured.items():
+        out.append(f"not measured: {', '.join(titles)}; {why}.")
     for network, key in DIVERGED.items():
         lost = {m: count for m, count in summary[key].items() if count}
         if lost:
