@@ -19,18 +19,27 @@ FILES = {
 }
 
 COMPAT = "zoo.infinite.neural_tangents"
-LOW = {COMPAT, "zoo.names", "zoo.layers", "zoo.models", "zoo.infinite", "zoo.finite"}
+LOW = {
+    COMPAT,
+    "zoo.names",
+    "zoo.graphs",
+    "zoo.layers",
+    "zoo.models",
+    "zoo.infinite",
+    "zoo.finite",
+}
 
 # A room, and the other rooms that it may import. A module is in the room with the
 # longest name that fits.
 ALLOWED = {
     COMPAT: set(),
     "zoo.names": set(),
-    "zoo.layers": {COMPAT, "zoo.names"},
-    "zoo.models": {"zoo.layers", "zoo.names"},
+    "zoo.graphs": {"zoo.names"},
+    "zoo.layers": {COMPAT, "zoo.names", "zoo.graphs"},
+    "zoo.models": {COMPAT, "zoo.layers", "zoo.names", "zoo.graphs"},
     "zoo.infinite": {COMPAT, "zoo.names", "zoo.layers"},
     "zoo.finite": {"zoo.names", "zoo.layers"},
-    "zoo.data": {"zoo.names"},
+    "zoo.data": {"zoo.names", "zoo.graphs"},
     "zoo.gap": LOW | {"zoo.data"},
     "zoo.theory": LOW | {"zoo.data", "zoo.gap"},
     "zoo.report": LOW | {"zoo.data", "zoo.gap"},

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from zoo.data.base import Dataset
 from zoo.data.digits import digits
+from zoo.data.graph import digits_graph
 from zoo.data.idx import fashion_mnist
 from zoo.data.npz import load_npz
 from zoo.data.synthetic import sphere, teacher
@@ -13,6 +14,7 @@ from zoo.names import check_name
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": digits,
+    "digits_graph": digits_graph,
     "fashion_mnist": fashion_mnist,
     "sphere": sphere,
     "teacher": teacher,

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Int, Real, Shaped
 
+from zoo.graphs import Graph
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -25,6 +27,7 @@ class Dataset:
         y_test: test targets.
         classes: number of classes, or None for regression.
         image_shape: (height, width, channels) of an input, or None if it is no image.
+        graph: the graph whose nodes the points are, or None.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Dataset:
     y_test: Float32[np.ndarray, "t k"]
     classes: int | None = None
     image_shape: tuple[int, int, int] | None = None
+    graph: Graph | None = None
 
     def shaped(self, inputs: str) -> "Dataset":
         """The same points in the form that a network takes.
