@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -19,6 +20,27 @@ PHI = {
     ),
     "tanh": (np.tanh, lambda x: 1 / np.cosh(x) ** 2),
     "identity": (lambda x: x, np.ones_like),
+    "square": (lambda x: x**2, lambda x: 2 * x),
+    "sin": (np.sin, np.cos),
+    "cos": (np.cos, lambda x: -np.sin(x)),
+    "gaussian": (lambda x: np.exp(-(x**2) / 2), lambda x: -x * np.exp(-(x**2) / 2)),
+    "gabor": (
+        lambda x: np.exp(-(x**2) / 2) * np.cos(2 * x),
+        lambda x: -np.exp(-(x**2) / 2) * (x * np.cos(2 * x) + 2 * np.sin(2 * x)),
+    ),
+    "sigmoid": (special.expit, lambda x: special.expit(x) * special.expit(-x)),
+    "softplus": (lambda x: np.logaddexp(0, x), special.expit),
+    "sinc": (
+        lambda x: special.spherical_jn(0, np.abs(x)),
+        lambda x: -np.sign(x) * special.spherical_jn(1, np.abs(x)),
+    ),
+}
+# What the numerical duals state: relative error, at variances up to.
+STATED = {
+    "tanh": (1e-13, 2.5),
+    "sigmoid": (1e-9, 20.0),
+    "softplus": (1e-12, 20.0),
+    "sinc": (1e-12, 200.0),
 }
 # (k12, k11, k22): generic, unequal variances, negative, small, nearly degenerate.
 COVARIANCES = [
@@ -84,3 +106,45 @@ def test_duals_broadcast_and_survive_equal_inputs(name, x64):
         else:
             want = w @ phi(np.sqrt(1.3) * r) ** 2 / np.sqrt(2 * np.pi)
         np.testing.assert_allclose(value[0, 0], want, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", sorted(STATED))
+def test_numeric_duals_keep_their_stated_error(name, x64):
+    """At equal inputs, where the series converges slowest, up to the largest variance.
+
+    The oracle is one-dimensional: the trapezoid rule against the Gaussian.
+    """
+    error, largest = STATED[name]
+    stated = ACTIVATIONS[name].numeric
+    assert f"within {error:.0e}".replace("e-0", "e-") in stated
+    assert f"gain^2 * variance up to {largest:g}" in stated
+    x = np.arange(-14_000, 14_001) * 1e-3
+    weight = 1e-3 * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    for q in np.asarray([0.01, 0.3, 1.0]) * largest:
+        k = jnp.asarray(q)
+        for value, phi in zip(ACTIVATIONS[name].dual(k, k, k), PHI[name], strict=True):
+            want = weight @ phi(np.sqrt(q) * x) ** 2
+            np.testing.assert_allclose(value, want, rtol=error)
+
+
+def test_every_numeric_dual_states_its_error():
+    assert STATED.keys() == {name for name, phi in ACTIVATIONS.items() if phi.numeric}
+
+
+@pytest.mark.parametrize(
+    "name", sorted(n for n in ACTIVATIONS if ACTIVATIONS[n].smooth)
+)
+def test_duals_of_smooth_activations_have_derivatives_at_equal_inputs(name, x64):
+    """Price's theorem again, d value / d k12 = slope, and second derivatives exist."""
+    k = jnp.asarray(1.3)
+
+    def value(k12):
+        return ACTIVATIONS[name].dual(k12, k, k).value
+
+    slope = ACTIVATIONS[name].dual(k, k, k).slope
+    np.testing.assert_allclose(jax.jacfwd(value)(k), slope, rtol=1e-10)
+    step = 1e-4
+    near = ACTIVATIONS[name].dual(k - step, k, k).slope
+    # One-sided difference: O(step) times the third derivative.
+    curvature = float(jax.jacfwd(jax.jacfwd(value))(k))
+    assert abs((float(slope - near)) / step - curvature) < 2e-2 * (1 + abs(curvature))

@@ -8,7 +8,6 @@ import pytest
 import zoo
 from zoo.infinite.kernels import kernel_matrix
 from zoo.infinite.neural_tangents import stax
-from zoo.layers import ACTIVATIONS
 from zoo.models import ARCHITECTURES
 
 # Unequal norms; no two inputs parallel, none orthogonal (kernels away from zero).
@@ -120,7 +119,7 @@ def test_kernel_matrix_is_float64_with_the_switch_off():
 
 
 @pytest.mark.parametrize("parameterization", ["ntk", "standard"])
-@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("activation", ["relu", "erf", "gelu", "tanh", "sin"])
 def test_mean_over_seeds_is_the_limit(activation, parameterization):
     """Mean of 128 seeds, each the mean over outputs, at two widths.
 
