@@ -11,27 +11,39 @@ from zoo.layers.base import (
     input_kernel,
     walk,
 )
+from zoo.layers.branches import Concat, MaxOut
 from zoo.layers.duals import ACTIVATIONS, Activation, Dual
+from zoo.layers.fourier import FourierFeatures
+from zoo.layers.graph import Aggregate
 from zoo.layers.linear import PADDINGS, PARAMETERIZATIONS, Conv, Dense
+from zoo.layers.mask import Mask
 from zoo.layers.nonlinear import Nonlinear
 from zoo.layers.norm import LayerNorm
 from zoo.layers.pooling import AvgPool, Flatten, GlobalAvgPool
+from zoo.layers.residual import ActivatedResiduals, FixedFeatureResiduals
 
 __all__ = [
     "ACTIVATIONS",
     "PADDINGS",
     "PARAMETERIZATIONS",
+    "ActivatedResiduals",
     "Activation",
+    "Aggregate",
     "Attention",
     "AvgPool",
+    "Concat",
     "Conv",
     "Dense",
     "Dual",
     "Finite",
+    "FixedFeatureResiduals",
     "Flatten",
+    "FourierFeatures",
     "GlobalAvgPool",
     "Layer",
     "LayerNorm",
+    "Mask",
+    "MaxOut",
     "Nonlinear",
     "Residual",
     "Serial",
