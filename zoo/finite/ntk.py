@@ -1,62 +1,66 @@
-"""The empirical NTK of a network, layer by layer.
+"""The empirical NTK of a network, module by module.
 
     Theta[x, x', c, c'] = sum_theta d f_c(x) / d theta  d f_c'(x') / d theta.
 
-The parameters of a layer that has a rule (`Layer.ntk_share`) enter through its input h
-and the signal g = d f_c / d (layer's output), so that no Jacobian of theirs is formed.
-All other parameters go through their Jacobian. Examples must not interact: f(x) may
-depend on no other row of the batch.
+No Jacobian of all parameters is formed: `zoo.finite.factors` has the derivatives by
+each module's parameters, `zoo.finite.gram` their products. Any Flax Linen module that
+maps [n, ...] to [n, k] has such a kernel, if examples do not interact: f(x) may depend
+on no other row of the batch.
 """
 
-import functools
+import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import lru_cache, partial
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict, unflatten_dict
+import numpy as np
+from flax.traverse_util import flatten_dict
 
-from zoo.layers import Finite, Layer, Weights
+from zoo.finite.blocks import Blocks, Range, blockwise, plan, sizes
+from zoo.finite.calls import Path, record
+from zoo.finite.factors import factors, owned, sites
+from zoo.finite.gram import Factor, contract
 
-Path = tuple[str, ...]
-
-
-class Rule(NamedTuple):
-    """A layer with a rule, and what it gives for one example."""
-
-    layer: Layer
-    shape: tuple[int, ...]
-    dtype: Any
-
-
-class Signals(NamedTuple):
-    """What one batch [n, ...] leaves in the layers that have a rule.
-
-    Attributes:
-        inputs: input h of each layer, [n, ...].
-        signals: derivative of every output by each layer's output, [k, n, ...].
-    """
-
-    inputs: dict[Path, jax.Array]
-    signals: dict[Path, jax.Array]
+MAX_BYTES = 2**30
 
 
 def empirical_ntk(
-    net: nn.Module, params: Any, x1: jax.Array, x2: jax.Array | None = None, **options
-) -> jax.Array:
+    net: nn.Module,
+    params: Any,
+    x1: jax.Array,
+    x2: jax.Array | None = None,
+    *,
+    full: bool = False,
+    max_bytes: int = MAX_BYTES,
+    accumulate: str | None = None,
+    variables: Any = None,
+) -> jax.Array | np.ndarray:
     """The empirical NTK of a Flax module at given parameters.
 
     Args:
         net: a Flax Linen module that maps [n, ...] to [n, k].
         params: its parameters, the tree under "params".
         x1: inputs [n1, ...].
-        x2: inputs [n2, ...]; None means `x1`.
-        options: `full=True` for all pairs of outputs instead of their mean.
+        x2: inputs [n2, ...]; None means `x1`, and half of the work.
+        full: all pairs of outputs instead of their mean.
+        max_bytes: predicted size of what is alive at a time, the result apart. Points,
+            and outputs if need be, go in blocks that fit; see `plan_blocks`. A block of
+            one output at one point is tried in any case.
+        accumulate: "float64" multiplies derivatives, which stay of the network's own
+            type, in float64. The result is then a NumPy array, unless the x64 switch
+            of JAX is on, without which it cannot be done under `jit` or `vmap`.
+        variables: other collections, such as {"batch_stats": ...}.
 
     Returns:
         [n1, n2], the mean over outputs c of Theta[:, :, c, c]; with `full=True`
         [n1, n2, k, k].
+
+    Raises:
+        ValueError: if an option is outside its range, if the network does not map
+            [n, ...] to [n, k], or if a BatchNorm of it uses the batch's statistics.
 
     Example:
         >>> import jax, jax.numpy as jnp, zoo
@@ -67,13 +71,142 @@ def empirical_ntk(
         >>> zoo.empirical_ntk(net, params, x, full=True).shape
         (4, 4, 3, 3)
     """
-    full = options.pop("full", False)
-    if options:
-        raise TypeError(f"empirical_ntk got unknown options {sorted(options)}.")
-    theta = ntk_by_output(net, params, x1, x2)
+    double = _checked(accumulate, (params, x1, x2, variables))
+    blocks = plan_blocks(
+        net, params, x1, x2, full=full, max_bytes=max_bytes, variables=variables
+    )
+    everything = _collections(params, variables)
+    theta = _kernel(net, everything, x1, x2, blocks, full, double)
+    if double and not jax.config.jax_enable_x64:
+        theta = np.asarray(theta)
     if full:
         return theta.transpose(1, 3, 0, 2)
-    return output_mean(theta)
+    return theta / _outputs(net, everything, x1)
+
+
+def _checked(accumulate: str | None, arrays: Any) -> bool:
+    """Whether products are in float64."""
+    if accumulate not in (None, "float64"):
+        raise ValueError(
+            f"accumulate has to be None or 'float64', got accumulate={accumulate!r}."
+        )
+    traced = any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves(arrays))
+    if accumulate and traced and not jax.config.jax_enable_x64:
+        raise ValueError(
+            "accumulate='float64' under jit or vmap needs JAX's x64 switch, which is "
+            "off: call empirical_ntk outside of them, or under jax.enable_x64(True)."
+        )
+    return accumulate is not None
+
+
+def _kernel(
+    net: nn.Module,
+    variables: dict,
+    x1: jax.Array,
+    x2: jax.Array | None,
+    blocks: Blocks,
+    full: bool,
+    double: bool = False,
+) -> jax.Array:
+    """Theta, [k, n1, k, n2], or its sum over outputs, [n1, n2]."""
+    x64 = jax.config.jax_enable_x64
+    points = (jnp.asarray(x1), jnp.asarray(x1 if x2 is None else x2))
+    n1, n2, k = x1.shape[0], points[1].shape[0], _outputs(net, variables, x1)
+    pairing = (blocks.rows, blocks.columns, full)
+    derive, whole = _programs(net)
+    if not double and blocks == (n1, n2, k):
+        return whole(variables, points[0], None if x2 is None else points[1], pairing)
+
+    def derivatives(side: int, some: Range, outputs: Range) -> list[Factor]:
+        with jax.enable_x64(x64):
+            return derive(variables, points[side][slice(*some)], outputs, pairing)
+
+    def product(left: list[Factor], right: list[Factor] | None) -> jax.Array:
+        return jax.block_until_ready(_contract(left, right, full, double))
+
+    with jax.enable_x64(double or x64):
+        return blockwise(derivatives, product, blocks, (n1, n2, k), full, x2 is None)
+
+
+@partial(jax.jit, static_argnames=("full", "double"))
+def _contract(left: Any, right: Any, full: bool, double: bool) -> jax.Array:
+    if double:
+        left, right = jax.tree.map(lambda a: a.astype(jnp.float64), (left, right))
+    with jax.default_matmul_precision("highest"):
+        return contract(left, right, full)
+
+
+def _programs(net: nn.Module) -> tuple[Callable, Callable]:
+    """Derivatives at a batch, and the kernel of two batches in one program."""
+    try:
+        return _programs_cached(net)
+    except TypeError as error:
+        if "unhashable" not in str(error):
+            raise
+        return _make_programs(net)
+
+
+def _make_programs(net: nn.Module) -> tuple[Callable, Callable]:
+    def derive(variables, x, outputs, pairing):
+        with jax.default_matmul_precision("highest"):
+            return factors(net, variables, x, outputs, pairing)
+
+    def whole(variables, x1, x2, pairing):
+        outputs = (0, _outputs(net, variables, x1))
+        left = derive(variables, x1, outputs, pairing)
+        right = None if x2 is None else derive(variables, x2, outputs, pairing)
+        with jax.default_matmul_precision("highest"):
+            return contract(left, right, pairing[2])
+
+    static = ("outputs", "pairing")
+    return jax.jit(derive, static_argnames=static), jax.jit(
+        whole, static_argnames=static[1:]
+    )
+
+
+_programs_cached = lru_cache(maxsize=64)(_make_programs)
+
+
+def plan_blocks(
+    net: nn.Module,
+    params: Any,
+    x1: Any,
+    x2: Any = None,
+    *,
+    full: bool = False,
+    max_bytes: int = MAX_BYTES,
+    variables: Any = None,
+) -> Blocks:
+    """The blocks in which `empirical_ntk` goes: a function of shapes and `max_bytes`.
+
+    Raises:
+        ValueError: if `max_bytes` is not positive, or as `empirical_ntk`.
+    """
+    if not max_bytes > 0:
+        raise ValueError(f"max_bytes has to be positive, got max_bytes={max_bytes}.")
+    everything = _collections(params, variables)
+    leaves = flatten_dict(params)
+    found = sizes(sites(net, everything, x1), leaves)
+    number = max(leaf.dtype.itemsize for leaf in leaves.values()) if leaves else 4
+    n2 = None if x2 is None else x2.shape[0]
+    k = _outputs(net, everything, x1)
+    return plan(found, x1.shape[0], n2, k, full, max_bytes / number)
+
+
+def ntk_by_output(
+    net: nn.Module,
+    params: Any,
+    x1: jax.Array,
+    x2: jax.Array | None = None,
+    *,
+    max_bytes: int = MAX_BYTES,
+    variables: Any = None,
+) -> jax.Array:
+    """The full empirical NTK with outputs before points, [k, n1, k, n2]."""
+    blocks = plan_blocks(
+        net, params, x1, x2, full=True, max_bytes=max_bytes, variables=variables
+    )
+    return _kernel(net, _collections(params, variables), x1, x2, blocks, True)
 
 
 def output_mean(theta: jax.Array) -> jax.Array:
@@ -81,111 +214,47 @@ def output_mean(theta: jax.Array) -> jax.Array:
     return jnp.einsum("kakb->ab", theta) / theta.shape[0]
 
 
-def ntk_by_output(
-    net: nn.Module, params: Any, x1: jax.Array, x2: jax.Array | None = None
-) -> jax.Array:
-    """The full empirical NTK with outputs before points, [k, n1, k, n2]."""
-    with jax.default_matmul_precision("highest"):
-        rules = _ruled_layers(net, params, x1)
-        left = _signals(net, params, x1, rules)
-        right = left if x2 is None else _signals(net, params, x2, rules)
-        shares = [
-            _share(rule.layer, left, right, path)
-            for path, rule in rules.items()
-            if rule.layer.trained
-        ]
-        rest = {
-            path: leaf
-            for path, leaf in flatten_dict(params).items()
-            if path[:-1] not in rules
-        }
-        if rest or not shares:
-            shares.append(_contract_jacobian(net, params, rest, x1, x2))
-        return functools.reduce(jnp.add, shares)
+def trained_weights(
+    net: nn.Module, params: Any, x: Any, variables: Any = None
+) -> list[Path]:
+    """Paths of the trained weight matrices, in the order of the forward pass.
 
+    Args:
+        net: a Flax Linen module.
+        params: its parameters, the tree under "params"; shapes are enough.
+        x: a batch of inputs; its shape is enough.
+        variables: other collections.
 
-def _share(layer: Weights, left: Signals, right: Signals, path: Path) -> jax.Array:
-    """What the parameters of a layer add; [k, n1, k, n2]."""
-    h1, h2 = layer.design(left.inputs[path]), layer.design(right.inputs[path])
-    g1, g2 = (
-        s.signals[path].reshape(*s.signals[path].shape[:2], h1.shape[1], -1)
-        for s in (left, right)
-    )
-    d1, d2 = (jnp.einsum("apq,kapm->kaqm", h, g) for h, g in ((h1, g1), (h2, g2)))
-    return jnp.einsum("kaqm,lbqm->kalb", d1, d2)
-
-
-def _intercept(visit: Callable[[Path, Layer, jax.Array, jax.Array], jax.Array]):
-    """Passes every layer's (path, layer, input, output) through `visit`."""
-
-    def interceptor(call, args, kwargs, context):
-        out = call(*args, **kwargs)
-        module = context.module
-        if isinstance(module, Finite) and context.method_name == "__call__":
-            return visit(module.path, module.layer, args[0], out)
-        return out
-
-    return nn.intercept_methods(interceptor)
-
-
-def _ruled_layers(net: nn.Module, params: Any, x: jax.Array) -> dict[Path, Rule]:
-    """Layers with parameters, a rule, and one call per forward pass."""
-    owners = {path[:-1] for path in flatten_dict(params)}
-    calls: list[tuple[Path, Rule]] = []
-
-    def visit(path, layer, h, out):
-        if path in owners and isinstance(layer, Weights):
-            calls.append((path, Rule(layer, out.shape[1:], out.dtype)))
-        return out
-
-    with _intercept(visit):
-        jax.eval_shape(lambda p, x: net.apply({"params": p}, x), params, x)
-    paths = [path for path, _ in calls]
-    return {path: rule for path, rule in calls if paths.count(path) == 1}
-
-
-def _signals(net: nn.Module, params: Any, x: jax.Array, rules: dict) -> Signals:
-    """Inputs of the layers and the derivatives of every output by their outputs."""
-
-    def forward(shifts: dict[Path, jax.Array]) -> tuple[jax.Array, dict]:
-        inputs = {}
-
-        def visit(path, layer, h, out):
-            if path not in rules:
-                return out
-            inputs[path] = h
-            return out + shifts[path]
-
-        with _intercept(visit):
-            return jnp.asarray(net.apply({"params": params}, x)), inputs
-
-    shifts = {
-        path: jnp.zeros((x.shape[0], *rule.shape), rule.dtype)
-        for path, rule in rules.items()
-    }
-    outputs, pullback, inputs = jax.vjp(forward, shifts, has_aux=True)
-    basis = jnp.eye(outputs.shape[-1], dtype=outputs.dtype)
-    (signals,) = jax.vmap(lambda e: pullback(jnp.broadcast_to(e, outputs.shape)))(basis)
-    return Signals(inputs, signals)
-
-
-def _contract_jacobian(
-    net: nn.Module, params: Any, rest: dict, x1: jax.Array, x2: jax.Array | None
-) -> jax.Array:
-    """Share of the parameters `rest`, from their Jacobian; [k, n1, k, n2]."""
-
-    def output(leaves: dict, x: jax.Array) -> jax.Array:
-        merged = unflatten_dict(flatten_dict(params) | leaves)
-        return net.apply({"params": merged}, x[None])[0]
-
-    jacobian = jax.vmap(jax.jacrev(output), (None, 0))
-    j1 = jacobian(rest, x1)
-    j2 = j1 if x2 is None else jacobian(rest, x2)
-
-    def flat(j: jax.Array) -> jax.Array:  # [n, k, ...] -> [n, k, p]
-        return j.reshape(*j.shape[:2], -1)
-
-    shares = [
-        jnp.einsum("akp,blp->kalb", flat(j1[path]), flat(j2[path])) for path in rest
+    Returns:
+        the leaves "W" of the zoo's layers that are trained, and the leaves "kernel" of
+        other modules.
+    """
+    return [
+        leaf
+        for leaf in _trained(net, params, x, variables)
+        if leaf[-1] in ("W", "kernel")
     ]
-    return functools.reduce(jnp.add, shares)
+
+
+def trained_size(net: nn.Module, params: Any, x: Any, variables: Any = None) -> int:
+    """Number of trained parameters; arguments as of `trained_weights`."""
+    leaves = flatten_dict(params)
+    trained = _trained(net, params, x, variables)
+    return sum(math.prod(leaves[leaf].shape) for leaf in trained)
+
+
+def _trained(net: nn.Module, params: Any, x: Any, variables: Any) -> list[Path]:
+    """Leaves that no frozen layer owns, by their module's first call."""
+    calls = record(net, _collections(params, variables), x)
+    leaves = owned(params, calls)
+    paths = dict.fromkeys(call.key[0] for call in calls if not call.frozen)
+    return [leaf for path in paths for leaf in leaves.get(path, ())]
+
+
+def _collections(params: Any, variables: Any) -> dict:
+    return {**(variables or {}), "params": params}
+
+
+def _outputs(net: nn.Module, variables: Any, x: Any) -> int:
+    """Number k of outputs."""
+    return record(net, variables, x)[-1].output.shape[1]
