@@ -7,7 +7,15 @@ import pytest
 from zoo.data import DATASETS, load
 from zoo.data.base import balanced_order, centred_one_hot, on_sphere
 
-EMBEDDED = ["digits", "sphere", "teacher", "unit_digits"]
+EMBEDDED = [
+    "digits",
+    "sphere",
+    "teacher",
+    "unit_digits",
+    "waves",
+    "poisson",
+    "digit_field",
+]
 
 
 def rows(x):
@@ -15,7 +23,7 @@ def rows(x):
 
 
 def test_the_registry_is_what_these_tests_cover():
-    assert {*EMBEDDED, "fashion_mnist"} == set(DATASETS)
+    assert {*EMBEDDED, "fashion_mnist", "digits_graph"} == set(DATASETS)
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -91,7 +99,10 @@ def test_labels_are_centred_one_hot():
     ("arguments", "message"),
     [
         (dict(name="digit"), r"unknown dataset 'digit'; did you mean 'digits'\?"),
-        (dict(name="cats"), r"unknown dataset 'cats'; Allowed: digits, fashion_mnist,"),
+        (
+            dict(name="cats"),
+            r"unknown dataset 'cats'; Allowed: digit_field, dig",
+        ),
         (dict(n_train=0), r"n_train=0 is too small"),
         (dict(n_test=-1), r"n_test=-1 is too small"),
         (dict(seed=-1), r"seed=-1 is too small"),

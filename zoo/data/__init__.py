@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from zoo.data.base import Dataset
+from zoo.data.coordinates import digit_field, poisson, waves
 from zoo.data.digits import digits
 from zoo.data.graph import digits_graph
 from zoo.data.idx import fashion_mnist
@@ -19,6 +20,9 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "sphere": sphere,
     "teacher": teacher,
     "unit_digits": unit_digits,
+    "waves": waves,
+    "poisson": poisson,
+    "digit_field": digit_field,
 }
 ON_DISK = frozenset({"fashion_mnist"})  # those that are read from a data_dir
 
