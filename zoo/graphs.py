@@ -131,7 +131,7 @@ def _check(features, senders, receivers, weights) -> None:
     """Refuses what is no graph, by name and value."""
     if features.ndim != 2 or not features.size:
         raise ValueError(
-            f"Graph needs features [nodes, d], got shape {features.shape}."
+            f"Graph needs features of shape [nodes, d], got shape {features.shape}."
         )
     shapes = [a.shape for a in (senders, receivers, weights)]
     if len(set(shapes)) != 1 or senders.ndim != 1:
