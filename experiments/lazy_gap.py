@@ -48,6 +48,7 @@ HELP = {
     "lr_fraction": "eta as a fraction of the critical rate 2 n / lambda_max(Theta).",
     "cell_seeds": "Seeds that are measured and stored together.",
     "memory_gb": "Bounds how many seeds train at once.",
+    "ntk_gb": "Bounds the derivatives that an empirical NTK holds at a time.",
 }
 DEFINE: dict[Any, Callable[..., Any]] = {
     str: flags.DEFINE_string,

@@ -2,7 +2,7 @@
 
     python -m experiments.zoo
 
-`--format=markdown` prints the same table for a text.
+`--format=markdown` prints the same as a page, with what every architecture is.
 """
 
 import sys
@@ -12,21 +12,19 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import edge
-from zoo.report.members import COLUMNS, members
+from zoo.report.members import COLUMNS, members, page
 
-FORMAT = flags.DEFINE_enum(
-    "format", "terminal", ["terminal", "markdown"], "Of the table."
-)
+FORMATS = ["terminal", "markdown"]
+FORMAT = flags.DEFINE_enum("format", FORMATS[0], FORMATS, "Of the table.")
 
 
 def main() -> None:
     """Prints the table."""
-    rows = members()
     if FORMAT.value == "markdown":
-        lines = [COLUMNS, ["---"] * len(COLUMNS), *rows]
-        print("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        print(page(), end="")
         return
-    table = Table(*COLUMNS, title=f"{len(rows)} architectures")
+    rows = members()
+    table = Table(*COLUMNS, title="--arch of experiments.lazy_gap; variants by --net")
     for row in rows:
         table.add_row(*row)
     width = None if sys.stdout.isatty() else 160

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.gap import store
+from zoo.gap import sides, store
 from zoo.gap.cell import seeds_at_once
 from zoo.gap.config import Config
 from zoo.gap.run import Experiment, record_times, run
 from zoo.gap.summary import diverged, seed_metrics, summarize
+from zoo.models import Limit
 
 SMALL = Config(
     widths=(8, 16, 32, 64),
@@ -173,7 +174,8 @@ def test_f_and_its_linearization_diverge_apart(finished):
     merged[64]["train_loss_linear"][1, -1] = np.nan
     assert diverged(merged[64])["f_lin"].tolist() == [False, True, False, False]
     assert not diverged(merged[64])["f"].any()
-    metrics = summarize(SMALL, merged)["metrics"]
+    facts = sides.facts(Experiment(SMALL).net(8), Limit("exact"), lazy_rate=True)
+    metrics = summarize(merged, facts)["metrics"]
     assert metrics["gap_nonlinear"]["seeds"] == [4, 4, 4, 3]
     assert metrics["gap_nonlinear"]["slope"]["seeds"] == 3
     assert metrics["gap_kernel"]["seeds"] == [4, 4, 4, 3]
@@ -219,7 +221,10 @@ def test_memory_budget_bounds_the_seeds_trained_at_once():
     net, x, y = zoo.MLP(width=64, depth=2), np.zeros((8, 16)), np.zeros((4, 1))
     assert seeds_at_once(net, x, y, 6, 1e12) == 6
     assert seeds_at_once(net, x, y, 6, 1.0) == 1
-    each = 4 * (4 * (16 * 64 + 64 * 64 + 64) + 3 * 4 * (64 + 64 + 1) + 128)
+    # Parameters four times; outputs of the five modules and of the network itself,
+    # with their derivatives, on 4 points; the points.
+    outputs = 4 * (4 * 64 + 1 + 1)
+    each = 4 * (4 * (16 * 64 + 64 * 64 + 64) + 2 * outputs + 128)
     assert seeds_at_once(net, x, y, 6, 3.5 * each) == 3
 
 

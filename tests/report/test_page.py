@@ -134,7 +134,7 @@ def test_page_states_what_was_measured(workdir, summary):
     page_text = (workdir / "report.html").read_text().split("</script>")[1]
     critical = summary["critical_rates"][0]
     for said in (
-        "mlp (2 hidden layers, relu, ntk parameterization",
+        "mlp (depth 2, activation relu, sigma<sub>w</sub> 1.414",
         "8, 16, 32, seeds per width: 4; 16 train and 16 test points of digits",
         f"{0.1 * critical:.3g} = 0.1 &times; critical ({critical:.3g})",
         f"20 steps reach time t = {2.0 * critical:.3g}",

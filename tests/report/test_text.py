@@ -4,7 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
+import zoo
 from zoo.gap.config import Config
+from zoo.models import Limit
 from zoo.report import text
 
 NAN = float("nan")
@@ -15,7 +17,8 @@ NONE = {"value": None, "ci95": [None, None], "seeds": 0}
 def metric(slope=SLOPE, expected=-0.5, mean=(0.5, 0.25)):
     status = None if expected is None else "theory"
     expected = {"slope": expected, "status": status}
-    return {"mean": list(mean), "slope": slope, "expected": expected}
+    found = {"mean": list(mean), "slope": slope, "expected": expected}
+    return found | {"missing": ""}
 
 
 @pytest.fixture
@@ -107,7 +110,16 @@ def test_sentences_state_what_is_missing(summary):
     assert not any("of the network" in sentence for sentence in said)
 
 
-@pytest.mark.parametrize("rates, lines", [((0.3, 0.3), 3), ((0.3, 0.15), 4)])
+def test_what_was_not_measured_is_named_once_with_its_reason(summary):
+    for name in ("gap_total", "gap_kernel"):
+        summary["metrics"][name] = metric(NONE) | {"missing": "features move"}
+    said = text.sentences(summary)
+    assert said[-1] == "not measured: kernel gap, total gap; features move."
+    assert len(said) == len(text.FINDINGS) - 1
+    assert "total gap" not in {row[0] for row in text.rows(summary)}
+
+
+@pytest.mark.parametrize("rates, lines", [((0.3, 0.3), 4), ((0.3, 0.15), 5)])
 def test_header_states_rates_and_time(rates, lines):
     config = Config(widths=(64, 128), steps=100)
     by_width = dict(zip(config.widths, rates, strict=True))
@@ -115,8 +127,11 @@ def test_header_states_rates_and_time(rates, lines):
         config=config,
         learning_rate=lambda m: by_width[m],
         critical_rate=lambda m: 2 * by_width[m],
+        net=zoo.MLP,
+        limit_kind=Limit("exact"),
+        edge=lambda: "infinite train kernel",
     )
     said = text.header(experiment).splitlines()
     assert len(said) == lines
-    assert "learning rate 0.3 = 0.50 x critical (0.6" in said[2]
-    assert "100 steps reach time t = 30" in said[2]
+    assert "learning rate 0.3 = 0.50 x critical (0.6" in said[3]
+    assert "100 steps reach time t = 30" in said[3]

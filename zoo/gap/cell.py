@@ -64,7 +64,7 @@ def measure_cell(
     times: np.ndarray,
     seeds: np.ndarray,
     memory_bytes: float,
-    kernels: bool = True,
+    ntk_bytes: int | None,
 ) -> Arrays:
     """Trains, linearizes and predicts; returns every array that is stored.
 
@@ -77,7 +77,8 @@ def measure_cell(
         times: recorded steps [t], from 0.
         seeds: whole numbers [s], one per initialization.
         memory_bytes: bounds the number of seeds that train at once.
-        kernels: False for a network whose examples interact.
+        ntk_bytes: bounds what the empirical NTKs hold at a time; None leaves them out,
+            for a network whose examples interact.
 
     Returns:
         arrays whose first axis is the seed; `zoo.gap.summary` says which enter how.
@@ -87,7 +88,7 @@ def measure_cell(
     together = seeds_at_once(net, x, y, len(seeds), memory_bytes)
     theta = _limit_kernel(limit, y)
     arguments = (jnp.asarray(seeds), x, y, theta, rate, steps)
-    options = (net, width, together, int(times[-1]) if kernels else None)
+    options = (net, width, together, int(times[-1]), ntk_bytes)
     train_seeds, compare = _programs(options, *arguments)
     trained = train_seeds(*arguments)
     found = compare(trained, *arguments)
@@ -163,12 +164,12 @@ def seeds_at_once(net: Any, x: Any, y: Any, seeds: int, memory_bytes: float) -> 
 
 @lru_cache(maxsize=64)
 def _compiled(
-    net: Any, width: int, together: int, last: int | None, shapes: tuple
+    net: Any, width: int, together: int, last: int, ntk_bytes: int | None, shapes: tuple
 ) -> tuple:
     """Both programs of a cell for arguments of these shapes, compiled side by side."""
     specs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes]
     train_seeds = jax.jit(partial(_train_seeds, net, width, together))
-    compare = jax.jit(partial(_compare, net, last))
+    compare = jax.jit(partial(_compare, net, last, ntk_bytes))
     with jax.default_matmul_precision("highest"):  # TF32 would be a floor of 1e-3
         trained = jax.eval_shape(train_seeds, *specs)
         lowered = (train_seeds.lower(*specs), compare.lower(trained, *specs))
@@ -202,20 +203,22 @@ def _apply(net: nn.Module) -> Callable[[Any, jax.Array], Any]:
     return lambda params, x: net.apply({"params": params}, x)
 
 
-def _compare(net, last, trained, seeds, x, y, theta, learning_rate, times):
+def _compare(net, last, ntk_bytes, trained, seeds, x, y, theta, learning_rate, times):
     """Kernels before and after training, and f_lin; one seed at a time.
 
-    Without a last step, `last` None, the weights alone are compared.
+    Without a budget for kernels the weights alone are compared.
     """
     n, k = y.shape
     weights = trained_weights(net, jax.tree.map(lambda a: a[0], trained.params0), x)
 
     def one(seed: Trained) -> dict[str, jax.Array]:
         moved = _weight_movement(weights, seed.params0, seed.params)
-        if last is None:
+        if ntk_bytes is None:
             return moved
         both = jax.tree.map(lambda a, b: jnp.stack([a, b]), seed.params0, seed.params)
-        before, after = jax.lax.map(lambda p: ntk_by_output(net, p, x[:n]), both)
+        before, after = jax.lax.map(
+            lambda p: ntk_by_output(net, p, x[:n], max_bytes=ntk_bytes), both
+        )
         mean, limit = output_mean(before), theta
         if theta.ndim == 2:
             limit = jnp.eye(k)[:, None, :, None] * theta[None, :, None, :]

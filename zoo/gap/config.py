@@ -49,6 +49,8 @@ class Config:
         cell_seeds: seeds measured, and stored, together.
         memory_gb: budget that bounds how many seeds train at once; the kernels of one
             seed, about six times 4 (n_train k)^2 bytes, come on top.
+        ntk_gb: budget of the derivatives from which an empirical NTK is made; see
+            `zoo.finite.ntk.plan_blocks`.
     """
 
     arch: str = "mlp"
@@ -74,6 +76,7 @@ class Config:
     lr_fraction: float = 0.3
     cell_seeds: int = 8
     memory_gb: float = 4.0
+    ntk_gb: float = 1.0
 
     def __post_init__(self):
         network = find_architecture(self.arch)
@@ -90,12 +93,14 @@ class Config:
         for name in ("seed", "data_seed"):
             self._require(name, getattr(self, name) >= 0, "a whole number >= 0")
         self._require("records", self.records >= 2, "a whole number >= 2")
-        for name in ("learning_rate", "lr_fraction", "memory_gb"):
+        for name in ("sigma_w", "learning_rate", "lr_fraction", "memory_gb", "ntk_gb"):
             value = getattr(self, name)
             positive = value is None or (value > 0 and math.isfinite(value))
             self._require(name, positive, "a finite number > 0")
         last = self.seed + self.seeds
         self._require("seed", last <= 2**31, "seeds below 2^31")
+        finite = self.sigma_b is None or 0 <= self.sigma_b < math.inf
+        self._require("sigma_b", finite, "a finite number >= 0")
         self._check_widths()
         self.options()
 

@@ -1,5 +1,6 @@
 """The main job: config -> data -> net -> (finite | infinite) -> gap -> summary."""
 
+import dataclasses
 import importlib.metadata
 import platform
 import subprocess
@@ -10,10 +11,12 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from zoo import data
-from zoo.gap import sides, store, summary
+from zoo.finite.ntk import plan_blocks
+from zoo.gap import nets, sides, store, summary
 from zoo.gap.cell import InfiniteSide, critical_rates, measure_cell
 from zoo.gap.config import Config
 from zoo.gap.nets import find_architecture, from_data
@@ -89,6 +92,20 @@ class Experiment:
         """Whether examples do not interact, so that there is a kernel at all."""
         return not sides.couples_batch(self.net(self.config.widths[0]))
 
+    @property
+    def ntk_bytes(self) -> int | None:
+        """What an empirical NTK may hold at a time; None where there is none."""
+        return int(self.config.ntk_gb * 2**30) if self.has_kernel else None
+
+    def ntk_blocks(self, width: int) -> dict[str, int] | None:
+        """The blocks in which empirical NTKs go, by shapes and budget alone."""
+        if self.ntk_bytes is None:
+            return None
+        net, x = self.net(width), jnp.asarray(self.data.x_train)
+        shapes = jax.eval_shape(net.init, jax.random.key(0), x[:1])["params"]
+        blocks = plan_blocks(net, shapes, x, full=True, max_bytes=self.ntk_bytes)
+        return blocks._asdict()
+
     def limit(self, width: int) -> InfiniteSide | None:
         """Its infinite-width side, computed once for all widths that share it."""
         net = self.net(width)
@@ -153,7 +170,7 @@ class Experiment:
             self.times,
             seeds,
             self.config.memory_gb * 2**30,
-            self.has_kernel,
+            self.ntk_bytes,
         )
         limit = self.limit(width)
         if limit is not None:
@@ -194,6 +211,7 @@ def run(experiment: Experiment, workdir: Path, report: Report) -> dict[str, Any]
             began = time.monotonic()
             arrays = experiment.measure(width, seeds)
             facts = {"seconds": time.monotonic() - began, "versions": versions()}
+            facts["ntk_blocks"] = experiment.ntk_blocks(width)
             store.write_cell(workdir / "cells" / name, held, arrays, facts)
             report(f"{name}: {facts['seconds']:.1f} s", done / work[-1])
         else:
@@ -239,6 +257,7 @@ def _header(experiment: Experiment) -> dict[str, Any]:
         "dataset": config.dataset,
         "loss": LOSS,
         "trained": trained(experiment.net(config.widths[0])),
+        "network": hyper_parameters(experiment.net(config.widths[0])),
         "edge": experiment.edge(),
         "learning_rate": rates[0] if len(set(rates)) == 1 else None,
         "learning_rates": rates,
@@ -261,6 +280,20 @@ def trained(net: nn.Module) -> str:
     layers = getattr(net, "trains", "all parameters")
     scales = getattr(net, "parameterization", None)
     return f"{layers} ({scales} parameterization)" if scales else layers
+
+
+def hyper_parameters(net: nn.Module) -> dict[str, str]:
+    """Those of all widths, by name, in a few digits each."""
+    skipped = nets.OWN | {"width", "out", "graph"}
+    values = {
+        field.name: getattr(net, field.name)
+        for field in dataclasses.fields(net)
+        if field.name not in skipped
+    }
+    return {
+        name: f"{value:.4g}" if isinstance(value, float) else str(value)
+        for name, value in values.items()
+    }
 
 
 def _spectrum(dynamics: Dynamics) -> dict[str, Any]:

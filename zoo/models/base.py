@@ -71,6 +71,10 @@ class Architecture(nn.Module):
         inputs: what an input is: "vector", "image" ([height, width, channels]),
             "tokens" ([positions, channels]) or "nodes" (the number of a node).
         smoke: hyper-parameters of a size that trains in seconds.
+        variants: other hyper-parameters under which it is another network, listed and
+            tested beside the defaults.
+        mixes_outputs: whether different outputs share parts of the NTK in the limit,
+            whose kernels then are [n1, n2, k, k].
     """
 
     paper: ClassVar[str] = ""
@@ -78,6 +82,8 @@ class Architecture(nn.Module):
     data: ClassVar[str] = "digits"
     inputs: ClassVar[str] = "vector"
     smoke: ClassVar[dict[str, Any]] = {}
+    variants: ClassVar[tuple[dict[str, Any], ...]] = ()
+    mixes_outputs: ClassVar[bool] = False
 
     def layers(self) -> Layer:
         """The network as one layer."""

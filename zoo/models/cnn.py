@@ -53,6 +53,7 @@ class CNN(Architecture):
     paper = "Arora et al. 2019"
     inputs = "image"
     smoke = {"depth": 2}
+    variants = ({"readout": "flatten"}, {"ends_trained": False})
 
     width: int
     depth: int = 2

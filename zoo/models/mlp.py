@@ -37,6 +37,10 @@ class MLP(Architecture):
     """
 
     paper = "Jacot et al. 2018; Lee et al. 2019; Yang & Hu 2021"
+    variants = tuple(
+        {"parameterization": name, "depth": depth}
+        for name, depth in (("standard", 2), ("mup", 2), ("mean_field", 1))
+    )
 
     width: int
     depth: int = 2

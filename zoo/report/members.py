@@ -1,17 +1,42 @@
-"""The table of the architectures, from what they say of themselves."""
+"""What the architectures say of themselves, as a table and as a page."""
+
+import inspect
 
 from zoo.gap.nets import example
 from zoo.models import ARCHITECTURES
 
-COLUMNS = ["--arch", "network", "paper", "trained", "limit", "data"]
+COLUMNS = ["--arch", "hyper-parameters", "network", "paper", "trained", "limit", "data"]
+PAGE = """# The architectures
+
+Made by `python -m experiments.zoo --format=markdown`. A limit is *exact*, *numeric* (to
+the error given), *monte carlo* (deterministic, but known by sampling alone) or *none*
+(no lazy limit), with the reason.
+"""
 
 
 def members() -> list[list[str]]:
-    """A row for each architecture, with its default hyper-parameters."""
+    """A row for each architecture at its defaults, and for each variant it names."""
     rows = []
     for name, network in ARCHITECTURES.items():
-        kind, why = example(name, width=8)[0].limit()
-        limit = f"{kind}: {why}" if why else kind
-        row = [name, network.__name__, network.paper, network.trains, limit]
-        rows.append([*row, network.data])
+        for options in ({}, *network.variants):
+            kind, why = example(name, 8, **options)[0].limit()
+            limit = f"{kind}: {why}" if why else kind
+            said = ",".join(f"{k}={v}" for k, v in options.items())
+            row = [name, said, network.__name__, network.paper, network.trains]
+            rows.append([*row, limit, network.data])
     return rows
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def page() -> str:
+    """The table, and what every architecture is: its documentation."""
+    parts = [PAGE, markdown(COLUMNS, members())]
+    for name, network in ARCHITECTURES.items():
+        parts += [f"\n## {network.__name__}\n\n`--arch={name}`. {network.paper}.\n"]
+        parts += [f"```\n{inspect.getdoc(network)}\n```"]
+    return "\n".join(parts) + "\n"

@@ -9,7 +9,6 @@ import numpy as np
 import plotly.offline
 
 from zoo.gap import store
-from zoo.gap.config import COMMON
 from zoo.report import figures, interactive, plots, tables, text
 from zoo.report.series import Arrays, read_cells
 from zoo.report.tables import formula
@@ -163,13 +162,12 @@ def _times(summary: dict[str, Any]) -> str:
 def opening(summary: dict[str, Any]) -> str:
     """What was measured, in one paragraph."""
     c, limit = summary["config"], summary["limit"]
-    said = {name: c[name] for name in COMMON if c[name] is not None}
-    settings = ", ".join([*(f"{k} {v}" for k, v in said.items()), *c["net"]])
+    settings = ", ".join(f"{k} {v}" for k, v in summary["network"].items())
     compared = "its linearization at initialization"
     if limit["kind"] != "none":
         compared += f" and the infinitely wide network (limit: {limit['kind']})"
     return formula(
-        f"Architecture {c['arch']} ({settings or 'its defaults'}), trained: "
+        f"Architecture {c['arch']} ({settings or 'no hyper-parameters'}), trained: "
         f"{summary['trained']}, at widths "
         f"{', '.join(map(str, summary['widths']))}, seeds per width: "
         f"{summary['seeds']}; {c['n_train']} train and {c['n_test']} test points of "

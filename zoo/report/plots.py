@@ -121,13 +121,14 @@ def kernels(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
         ("train kernel", THETA, KERNELS),
         ("weights", "W", MOVEMENTS),
     ):
+        found = _measured(summary, metrics)
+        if not found:
+            continue
         lines = [
             line
-            for name, (label, colour) in _measured(summary, metrics).items()
+            for name, (label, colour) in found.items()
             for line in _power(summary, name, colour, label)
         ]
-        if not lines:
-            continue
         y = scale.log_axis(f"relative change of {symbol} (Frobenius norm)", [lines])
         panels.append(Panel(title, x, y, lines))
     return Plot("kernels", panels, WIDTH_KEY, len(panels))
