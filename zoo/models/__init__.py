@@ -12,9 +12,11 @@ from zoo.models.gcn import GCN
 from zoo.models.gcnii import GCNII
 from zoo.models.kawaguchi_huang import KawaguchiHuangMLP
 from zoo.models.liao_masked import LiaoMaskedMLP
+from zoo.models.macdonald_resnet import MacDonaldResNet
 from zoo.models.mlp import MLP
 from zoo.models.neural_field import NeuralField
 from zoo.models.nguyen import NguyenMLP
+from zoo.models.pinn import PINN
 from zoo.models.quadratic import QuadraticNet
 from zoo.models.random_features import RandomFeatures
 from zoo.models.res_gcn import ResGCN
@@ -50,6 +52,8 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
     "appnp": APPNP,
     "gcnii": GCNII,
     "xu_linear_gnn": XuLinearGNN,
+    "pinn": PINN,
+    "macdonald_resnet": MacDonaldResNet,
 }
 
 __all__ = [
@@ -59,6 +63,7 @@ __all__ = [
     "GCN",
     "GCNII",
     "MLP",
+    "PINN",
     "AllenZhuCNN",
     "AllenZhuMLP",
     "AllenZhuResNet",
@@ -70,6 +75,7 @@ __all__ = [
     "KawaguchiHuangMLP",
     "LiaoMaskedMLP",
     "Limit",
+    "MacDonaldResNet",
     "NeuralField",
     "NguyenMLP",
     "QuadraticNet",
