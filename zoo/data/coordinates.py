@@ -74,7 +74,7 @@ def _distinct(
 
 def _three_waves(x: Float[np.ndarray, "e 1"]) -> Float[np.ndarray, "e 1"]:
     """The target of `waves`."""
-    return sum(np.sin(k * np.pi * x) for k in (2, 6, 10))
+    return np.sin(2 * np.pi * x) + np.sin(6 * np.pi * x) + np.sin(10 * np.pi * x)
 
 
 def _bump(x: Float[np.ndarray, "e 2"]) -> Float[np.ndarray, "e 2"]:
@@ -88,7 +88,8 @@ def _digit(x: Float[np.ndarray, "e 2"]) -> Float[np.ndarray, "e 1"]:
     from scipy.fft import dctn
     from sklearn.datasets import load_digits  # takes a second, so on use only
 
-    c = dctn(load_digits().images[DIGIT], norm="forward")
+    pixels = np.asarray(load_digits(return_X_y=True)[0])[DIGIT]
+    c = dctn(pixels.reshape(8, 8), norm="forward")
     c[0] /= 2
     c[:, 0] /= 2
     c = 4 * c

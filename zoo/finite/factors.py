@@ -38,6 +38,12 @@ class Site(NamedTuple):
 def sites(net: nn.Module, variables: Any, x: Any) -> list[Site]:
     """Places for all parameters that are trained, in the order of the forward pass."""
     calls = record(net, variables, x)
+    for call in calls:
+        if call.layer is not None and call.layer.couples_batch:
+            raise ValueError(
+                f"{type(call.layer).__name__} {'/'.join(call.key[0])} takes its "
+                "statistics from the batch: pairs of points have no NTK."
+            )
     found: dict[tuple[Key, bool], Site] = {}
     for owner, leaves in owned(variables["params"], calls).items():
         own = tuple(call for call in calls if call.key[0] == owner)

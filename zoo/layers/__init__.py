@@ -18,7 +18,7 @@ from zoo.layers.graph import Aggregate
 from zoo.layers.linear import PADDINGS, PARAMETERIZATIONS, Conv, Dense
 from zoo.layers.mask import Mask
 from zoo.layers.nonlinear import Nonlinear
-from zoo.layers.norm import LayerNorm
+from zoo.layers.norm import BatchNorm, LayerNorm, WeightNormDense
 from zoo.layers.pooling import AvgPool, Flatten, GlobalAvgPool
 from zoo.layers.residual import ActivatedResiduals, FixedFeatureResiduals
 
@@ -31,6 +31,7 @@ __all__ = [
     "Aggregate",
     "Attention",
     "AvgPool",
+    "BatchNorm",
     "Concat",
     "Conv",
     "Dense",
@@ -47,6 +48,7 @@ __all__ = [
     "Nonlinear",
     "Residual",
     "Serial",
+    "WeightNormDense",
     "Weights",
     "apply_parts",
     "input_kernel",

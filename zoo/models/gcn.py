@@ -31,6 +31,7 @@ class GCN(NodeNetwork):
     """
 
     paper = "Kipf & Welling 2017; Cong et al. 2021"
+    variants = ({"sparse": True},)
 
     activation: str = "relu"
 

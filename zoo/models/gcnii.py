@@ -39,6 +39,7 @@ class GCNII(NodeNetwork):
     """
 
     paper = "Chen et al. 2020; Cong et al. 2021"
+    variants = ({"beta": 1.0},)
 
     alpha: float = 0.9
     beta: float = 0.5

@@ -1,7 +1,7 @@
 """Neural fields: networks of coordinates."""
 
 from zoo.layers import Dense, FourierFeatures, Nonlinear, Serial
-from zoo.models.base import Architecture
+from zoo.models.base import Architecture, Exponents
 from zoo.names import check_name
 
 ACTIVATIONS = ("sin", "sinc", "gaussian", "gabor", "relu")
@@ -70,6 +70,18 @@ class NeuralField(Architecture):
         standard = self.parameterization == "standard"
         self.require(standard or not self.small_last, "small_last", "False with ntk")
         super().__post_init__()
+
+    @property
+    def exponents(self) -> Exponents:
+        """A standard layer on few coordinates moves by its signal over the width.
+
+        The small last layer takes m^-1/4 off signals, and off outputs without biases.
+        """
+        small = -0.25 if self.small_last else 0.0
+        few = self.depth == 1 and not self.encoding
+        change = -1.5 if few and self.parameterization == "standard" else -0.5
+        output = 0.0 if self.sigma_b else small
+        return Exponents(output=output, hidden_change=change + small)
 
     def layers(self) -> Serial:
         """Encoding, Dense, activation, ..., Dense."""

@@ -162,7 +162,7 @@ class PINN(Architecture):
         params = self.param("u", lambda key: net.init(key, x)["params"])
 
         def u(x: jax.Array) -> jax.Array:
-            return net.apply({"params": params}, x)[:, 0]
+            return jnp.asarray(net.apply({"params": params}, x))[:, 0]
 
         return jnp.stack([u(x), OPERATORS[self.operator].apply(u)(x)], axis=-1)
 

@@ -47,6 +47,7 @@ class WuTransformer(Architecture):
 
     paper = "Wu et al. 2023"
     inputs = "tokens"
+    variants = ({"initialization": "ntk"}, {"tau": "sqrt"})
 
     width: int
     out: int = 1

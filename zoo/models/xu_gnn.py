@@ -34,6 +34,7 @@ class XuLinearGNN(NodeNetwork):
     """
 
     paper = "Xu et al. 2021"
+    variants = ({"multiscale": False},)
 
     sigma_w: float = 1.0
     multiscale: bool = True

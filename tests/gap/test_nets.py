@@ -1,0 +1,180 @@
+"""From flags to networks: options, a user's own module, data and limit."""
+
+import dataclasses
+import json
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from zoo.gap import nets, store
+from zoo.gap.config import Config
+from zoo.gap.run import Experiment, run
+from zoo.models import ARCHITECTURES
+from zoo.report import page
+
+SMALL = Config(
+    widths=(8, 16), seeds=2, n_train=8, n_test=4, steps=5, records=3, depth=1
+)
+MODULE = """
+import flax.linen as nn
+import jax.numpy as jnp
+import zoo
+
+class MyNet(nn.Module):
+    width: int
+    out: int
+    gain: float = 1.0
+    @nn.compact
+    def __call__(self, x):
+        x = nn.LayerNorm()(nn.tanh(nn.Dense(self.width)(self.gain * x)))
+        return nn.Dense(self.out)(x)
+
+class Mine(zoo.MLP):
+    pass
+
+def kernel(x1, x2, get):
+    x2 = x1 if x2 is None else x2
+    return jnp.exp(-jnp.sum((x1[:, None] - x2[None]) ** 2, -1) / x1.shape[1])
+
+def function(x):
+    return x
+"""
+
+
+@pytest.fixture(autouse=True)
+def users_module(tmp_path, monkeypatch):
+    (tmp_path / "users_module.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("users_module", None)
+
+
+def do(workdir, **changes):
+    config = dataclasses.replace(SMALL, **changes)
+    experiment = Experiment(config)
+    store.open_workdir(workdir, config.as_dict())
+    summary = run(experiment, workdir, lambda message, share: None)
+    page.write(workdir, summary)
+    return json.loads((workdir / "summary.json").read_text())
+
+
+def missing(summary):
+    gaps = ("gap_total", "gap_nonlinear", "gap_kernel")
+    return [bool(summary["metrics"][name]["missing"]) for name in gaps]
+
+
+def test_options_are_read_by_type():
+    net = nets.build("cnn", 8, 3, {"stride": "2", "sigma_b": "0.5", "readout": "gap"})
+    assert (net.width, net.out, net.stride, net.sigma_b) == (8, 3, 2, 0.5)
+    assert not nets.build("cnn", 8, 3, {"ends_trained": "false"}).ends_trained
+    # The activation brings its own default scale; a scale that is given stays.
+    assert nets.build("mlp", 8, 1, {"activation": "erf"}).sigma_w == 1.5
+    given = nets.build("mlp", 8, 1, {"activation": "erf", "sigma_w": 1.0})
+    assert given.sigma_w == 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"strid": "2"},
+            "--arch=cnn has no hyper-parameter strid=2; it has ",
+        ),
+        ({"stride": "two"}, "--net=stride=two is not allowed"),
+        ({"ends_trained": "yes"}, "--net=ends_trained=yes is not allowed"),
+        ({"width": "3"}, "--net=width=3 is not allowed: width is given"),
+        ({"depth": "0"}, "CNN needs depth >= 1, got depth=0"),
+        ({"padding": "SMAE"}, "did you mean 'SAME'"),
+    ],
+)
+def test_bad_options_are_refused_by_value(options, message):
+    with pytest.raises(ValueError, match=message):
+        nets.build("cnn", 8, 3, options)
+
+
+@pytest.mark.parametrize(
+    ("arch", "message"),
+    [
+        ("users_module:None", "cannot be imported"),
+        ("no_such_module:Net", "cannot be imported"),
+        ("users_module:function", "not a class of Flax Linen modules"),
+        ("mpl", "did you mean 'mlp'"),
+    ],
+)
+def test_unknown_networks_are_refused(arch, message):
+    with pytest.raises(ValueError, match=message):
+        Config(arch=arch)
+
+
+def test_examples_of_all_architectures_can_be_built():
+    for name in ARCHITECTURES:
+        net, data = nets.example(name, 8)
+        assert jax.eval_shape(net.init, jax.random.key(0), data.x_train)["params"]
+
+
+def test_a_users_module_has_a_nonlinear_gap(tmp_path):
+    summary = do(tmp_path / "w", arch="users_module:MyNet", depth=None)
+    assert missing(summary) == [True, False, True]
+    assert summary["limit"]["kind"] == "none"
+    (cell,) = (tmp_path / "w").glob("cells/users_module.MyNet-w16-*/traj.npz")
+    assert np.load(cell)["gap_nonlinear"].max() > 0
+
+
+def test_its_kernel_can_be_sampled_or_given(tmp_path):
+    """Of unknown scaling with width, so it is sampled at each width."""
+    mine = {"arch": "users_module:MyNet", "depth": None, "lr_fraction": 0.1}
+    sampled = do(tmp_path / "mc", limit="monte_carlo", mc_samples=4, **mine)
+    assert missing(sampled) == [False, False, False]
+    assert sampled["limit"]["relative_stderr"] > 0
+    assert len(set(sampled["critical_rates"])) == 2
+    given = do(tmp_path / "given", limit="users_module:kernel", **mine)
+    assert missing(given) == [False, False, False]
+    assert given["limit"]["kind"] == "given"
+
+
+def test_a_users_architecture_brings_its_limit(tmp_path):
+    summary = do(tmp_path / "w", arch="users_module:Mine")
+    assert missing(summary) == [False, False, False]
+    assert summary["limit"]["kind"] == "exact"
+
+
+def test_a_sampled_limit_is_the_limit_within_its_error():
+    """The kernel gap's other side: relative Frobenius distance in standard errors."""
+    exact = Experiment(SMALL).limit(8).dynamics.theta[:8]
+    config = dataclasses.replace(SMALL, limit="monte_carlo", mc_samples=32)
+    side = Experiment(config).limit(8)
+    off = np.linalg.norm(side.dynamics.theta[:8] - exact) / np.linalg.norm(exact)
+    assert 0 < side.error < 0.03
+    assert off < 5 * side.error
+
+
+def test_no_kernels_are_sampled_where_there_is_no_lazy_limit():
+    config = dataclasses.replace(SMALL, limit="monte_carlo", parameterization="mup")
+    with pytest.raises(ValueError, match="--limit=monte_carlo is not allowed: Dense"):
+        Experiment(config)
+
+
+def test_networks_whose_examples_interact_need_a_rate(tmp_path):
+    changes = {"arch": "macdonald_resnet", "net": ("norm=batch",), "depth": None}
+    with pytest.raises(ValueError, match="give --learning_rate"):
+        Experiment(dataclasses.replace(SMALL, **changes))
+    summary = do(tmp_path / "w", learning_rate=0.01, **changes)
+    assert missing(summary) == [True, True, True]
+    assert "interact" in summary["metrics"]["gap_nonlinear"]["missing"]
+
+
+def test_full_kernels_of_coupled_outputs_are_predicted(tmp_path):
+    """A PINN: the prediction from all pairs of outputs, against explicit steps."""
+    config = dataclasses.replace(SMALL, arch="pinn", dataset=None, depth=None)
+    experiment = Experiment(config)
+    side, y = experiment.limit(8), experiment.data.y_train
+    n, k = y.shape
+    assert side.dynamics.coupled == k
+    f0 = np.random.default_rng(0).normal(size=(n + 4, k))
+    rate = experiment.learning_rate(8)
+    want, theta = f0.reshape(-1).copy(), side.dynamics.theta
+    for _ in range(5):
+        want = want - rate / n * theta @ (want[: n * k] - y.reshape(-1))
+    got = side.dynamics.outputs(f0, y, rate, [5])[0]
+    np.testing.assert_allclose(got, want.reshape(n + 4, k), rtol=1e-9, atol=1e-9)
