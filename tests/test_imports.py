@@ -19,8 +19,10 @@ FILES = {
 }
 
 COMPAT = "zoo.infinite.neural_tangents"
+PRECISION = "zoo.infinite.precision"
 LOW = {
     COMPAT,
+    PRECISION,
     "zoo.names",
     "zoo.graphs",
     "zoo.layers",
@@ -33,11 +35,12 @@ LOW = {
 # longest name that fits.
 ALLOWED = {
     COMPAT: set(),
+    PRECISION: set(),
     "zoo.names": set(),
     "zoo.graphs": {"zoo.names"},
     "zoo.layers": {COMPAT, "zoo.names", "zoo.graphs"},
-    "zoo.models": {COMPAT, "zoo.layers", "zoo.names", "zoo.graphs"},
-    "zoo.infinite": {COMPAT, "zoo.names", "zoo.layers"},
+    "zoo.models": {PRECISION, COMPAT, "zoo.layers", "zoo.names", "zoo.graphs"},
+    "zoo.infinite": {COMPAT, PRECISION, "zoo.names", "zoo.layers"},
     "zoo.finite": {"zoo.names", "zoo.layers"},
     "zoo.data": {"zoo.names", "zoo.graphs"},
     "zoo.gap": LOW | {"zoo.data"},

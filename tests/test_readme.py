@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from zoo.models import ARCHITECTURES
+from zoo.report.members import page
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -31,3 +34,9 @@ def test_commands_and_files_named_exist():
         assert (ROOT / path).exists(), path
     for preset in re.findall(r"experiments/presets/\w+\.flags", README):
         assert (ROOT / preset).exists(), preset
+
+
+def test_every_architecture_is_in_the_documentation():
+    assert (ROOT / "docs" / "zoo.md").read_text() == page()
+    for name in ARCHITECTURES:
+        assert re.search(rf"\b{name}\b", README), name

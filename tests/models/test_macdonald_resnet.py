@@ -77,6 +77,8 @@ def test_kernels_that_do_not_exist_are_refused_with_the_reason():
     assert any(layer.couples_batch for layer in walk(batch.layers()))
     with pytest.raises(NotImplementedError, match=r"BatchNorm.*on the whole batch"):
         zoo.kernel_fn(batch)
+    with pytest.raises(ValueError, match="BatchNorm"):
+        zoo.empirical_ntk(batch, init(batch), jnp.asarray(X))
     weight = MacDonaldResNet(width=8, norm="weight")
     assert weight.limit().kind == "monte carlo"
     with pytest.raises(NotImplementedError, match=r"gains.*monte_carlo_kernel_fn"):

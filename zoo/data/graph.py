@@ -55,4 +55,5 @@ def nearest_neighbours(
     nearest = np.argsort(-cosine, axis=1, kind="stable")[:, : min(k, len(x) - 1)]
     near = np.zeros(cosine.shape, bool)
     np.put_along_axis(near, nearest, True, axis=1)
-    return np.nonzero(near | near.T)
+    senders, receivers = np.nonzero(near | near.T)
+    return senders, receivers

@@ -1,6 +1,7 @@
 """A user's own data: one NumPy archive with training and test points."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Shaped
@@ -33,7 +34,7 @@ def load_npz(path: str | Path, n_train: int, n_test: int, seed: int = 0) -> Data
     arrays = _read(Path(path))
     draws = generators(seed)
     classes = _classes(arrays["y_train"], arrays["y_test"])
-    drawn = {}
+    drawn: dict[str, Any] = {}
     for split, n, rng in zip(("train", "test"), (n_train, n_test), draws, strict=True):
         x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]
         _check_split(path, split, x, y, n)

@@ -141,9 +141,10 @@ def _kept(size: Size, n: int, blocks: Blocks, full: bool) -> int:
 
 
 def _multiplied(size: Size, blocks: Blocks, full: bool) -> bool:
-    return size.shared or cheaper(
-        *size.linear, blocks.outputs, blocks.rows, blocks.columns, full
-    )
+    if size.shared or size.linear is None:
+        return size.shared
+    p, q, m = size.linear
+    return cheaper(p, q, m, blocks.outputs, blocks.rows, blocks.columns, full)
 
 
 def _cost(blocks: Blocks, n1: int, n2: int, k: int, full: bool) -> int:

@@ -75,7 +75,8 @@ class Call(NamedTuple):
         """Repeats the call with other variables, on another array."""
         args = [h if a is HERE else a for a in self.args]
         kwargs = {name: h if a is HERE else a for name, a in self.kwargs.items()}
-        return self.module.apply(variables, *args, **kwargs)
+        module: Any = self.module
+        return module.apply(variables, *args, **kwargs)
 
 
 def intercept(visit: Visit) -> contextlib.AbstractContextManager:
@@ -160,7 +161,7 @@ def _run(net: nn.Module, variables: Any, x: Any) -> list[Call]:
     """The calls of one forward pass; nothing is said of their rows yet."""
     calls: list[Call] = []
 
-    def forward(variables: Any, x: jax.Array) -> jax.Array:
+    def forward(variables: Any, x: jax.Array) -> Any:
         level = current_trace()
 
         def visit(key, inside, context, args, kwargs, out):

@@ -4,6 +4,7 @@ The zoo's layers bring their own, `Weights.design`; here are those of Flax's.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -23,7 +24,8 @@ def design_of(call: Call) -> Design | None:
     """
     if isinstance(call.layer, Weights):
         return call.layer.design
-    module, plain = call.module, len(call.args) + len(call.kwargs) == 1
+    module: Any = call.module
+    plain = len(call.args) + len(call.kwargs) == 1
     if not plain or call.output.dtype != getattr(module, "param_dtype", None):
         return None
     if type(module) is nn.Embed:
@@ -31,7 +33,8 @@ def design_of(call: Call) -> Design | None:
     dtype = call.output.dtype
     if call.input.dtype != dtype or module.dtype not in (None, dtype):
         return None
-    rule = RULES.get(type(module))
+    rules: dict[Any, Any] = RULES
+    rule = rules.get(type(module))
     return None if rule is None else rule(module, call)
 
 
@@ -84,7 +87,7 @@ def _conv(module: nn.Conv, call: Call) -> Design | None:
     ):
         return None
 
-    def every_axis(value: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    def every_axis(value: Any) -> tuple[int, ...]:
         return (value or 1,) * len(size) if isinstance(value, int | None) else value
 
     def patches(h: jax.Array) -> jax.Array:

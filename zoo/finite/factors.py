@@ -145,18 +145,22 @@ def factors(
 def _linear(site: Site, h: list, g: list, pairing: tuple[int, int, bool]) -> Factor:
     """Calls of one linear map are further positions of it."""
     shared = site.calls[0].rows == "shared"
-    designs = [site.design(each) for each in h]
+    design: Any = site.design
+    designs = [design(each) for each in h]
     if shared:
         designs = [d.reshape(-1, d.shape[-1]) for d in designs]
     signals = [
         each.reshape(*each.shape[:2], d.shape[-2], -1)
         for each, d in zip(g, designs, strict=True)
     ]
-    h, g = jnp.concatenate(designs, axis=-2), jnp.concatenate(signals, axis=2)
-    k, _, p, m = g.shape
-    if shared or cheaper(p, h.shape[-1], m, k, *pairing):
-        return multiplied(h, g)
-    return Pair(h, g)
+    inputs, outputs = (
+        jnp.concatenate(designs, axis=-2),
+        jnp.concatenate(signals, axis=2),
+    )
+    k, _, p, m = outputs.shape
+    if shared or cheaper(p, inputs.shape[-1], m, k, *pairing):
+        return multiplied(inputs, outputs)
+    return Pair(inputs, outputs)
 
 
 def _jacobian(site: Site, variables: Any, h: jax.Array, g: jax.Array) -> Flat:
@@ -191,7 +195,7 @@ def _signals(
     """Inputs of the calls, and the derivatives of the outputs by their results."""
     calls = {call.key: call for site in places for call in site.calls}
 
-    def forward(shifts: dict[Key, jax.Array]) -> tuple[jax.Array, dict]:
+    def forward(shifts: dict[Key, jax.Array]) -> tuple[Any, dict]:
         inputs = {}
 
         def visit(key, inside, context, args, kwargs, out):

@@ -7,7 +7,7 @@ outputs, [n1, n2].
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +70,7 @@ def cheaper(p: int, q: int, m: int, k: int, n1: int, n2: int, full: bool) -> boo
     return out < n1 * n2 * p * p * q + pairs * p * p * m
 
 
-def summed(a: Factor, b: Factor) -> jax.Array:
+def summed(a: Any, b: Any) -> jax.Array:
     """Sum over outputs c of Theta[c, :, c, :]; [n1, n2]."""
     if isinstance(a, Flat):
         return _outer(a.d.reshape(a.points, -1), b.d.reshape(b.points, -1))
@@ -81,7 +81,7 @@ def summed(a: Factor, b: Factor) -> jax.Array:
     return products.sum((1, 3))
 
 
-def every(a: Factor, b: Factor) -> jax.Array:
+def every(a: Any, b: Any) -> jax.Array:
     """Theta for all pairs of outputs, [k, n1, k, n2]."""
     if isinstance(a, Flat):
         k = a.d.shape[1]

@@ -76,8 +76,8 @@ def _ntk(net: nn.Module, params: Any, x1: jax.Array, x2: jax.Array | None):
 
 
 def _nngp(net: nn.Module, params: Any, x1: jax.Array, x2: jax.Array | None):
-    f1 = net.apply({"params": params}, x1)
-    f2 = f1 if x2 is None else net.apply({"params": params}, x2)
+    f1: Any = net.apply({"params": params}, x1)
+    f2: Any = f1 if x2 is None else net.apply({"params": params}, x2)
     return jnp.matmul(f1, f2.T, precision="highest") / f1.shape[-1]
 
 

@@ -77,7 +77,7 @@ def empirical_ntk(
     )
     everything = _collections(params, variables)
     theta = _kernel(net, everything, x1, x2, blocks, full, double)
-    if double and not jax.config.jax_enable_x64:
+    if double and not _x64():
         theta = np.asarray(theta)
     if full:
         return theta.transpose(1, 3, 0, 2)
@@ -91,12 +91,17 @@ def _checked(accumulate: str | None, arrays: Any) -> bool:
             f"accumulate has to be None or 'float64', got accumulate={accumulate!r}."
         )
     traced = any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves(arrays))
-    if accumulate and traced and not jax.config.jax_enable_x64:
+    if accumulate and traced and not _x64():
         raise ValueError(
             "accumulate='float64' under jit or vmap needs JAX's x64 switch, which is "
             "off: call empirical_ntk outside of them, or under jax.enable_x64(True)."
         )
     return accumulate is not None
+
+
+def _x64() -> bool:
+    config: Any = jax.config
+    return config.jax_enable_x64
 
 
 def _kernel(
@@ -109,7 +114,7 @@ def _kernel(
     double: bool = False,
 ) -> jax.Array:
     """Theta, [k, n1, k, n2], or its sum over outputs, [n1, n2]."""
-    x64 = jax.config.jax_enable_x64
+    x64 = _x64()
     points = (jnp.asarray(x1), jnp.asarray(x1 if x2 is None else x2))
     n1, n2, k = x1.shape[0], points[1].shape[0], _outputs(net, variables, x1)
     pairing = (blocks.rows, blocks.columns, full)
@@ -185,7 +190,7 @@ def plan_blocks(
     if not max_bytes > 0:
         raise ValueError(f"max_bytes has to be positive, got max_bytes={max_bytes}.")
     everything = _collections(params, variables)
-    leaves = flatten_dict(params)
+    leaves: dict[Any, Any] = flatten_dict(params)
     found = sizes(sites(net, everything, x1), leaves)
     number = max(leaf.dtype.itemsize for leaf in leaves.values()) if leaves else 4
     n2 = None if x2 is None else x2.shape[0]
@@ -238,7 +243,7 @@ def trained_weights(
 
 def trained_size(net: nn.Module, params: Any, x: Any, variables: Any = None) -> int:
     """Number of trained parameters; arguments as of `trained_weights`."""
-    leaves = flatten_dict(params)
+    leaves: dict[Any, Any] = flatten_dict(params)
     trained = _trained(net, params, x, variables)
     return sum(math.prod(leaves[leaf].shape) for leaf in trained)
 

@@ -11,7 +11,7 @@ import flax.linen as nn
 
 from zoo.data import Dataset, load
 from zoo.layers import ACTIVATIONS
-from zoo.models import ARCHITECTURES, Architecture
+from zoo.models import ARCHITECTURES
 from zoo.names import check_name
 
 OWN = frozenset({"parent", "name"})  # fields that Flax adds to every module
@@ -109,7 +109,7 @@ def from_data(data: Dataset) -> dict[str, Any]:
 
 def example(
     name: str, width: int, n_train: int = 8, n_test: int = 4, **options: Any
-) -> tuple[Architecture, Dataset]:
+) -> tuple[Any, Dataset]:
     """An architecture of the zoo at its smoke size, on its natural data.
 
     Args:

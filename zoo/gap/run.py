@@ -58,7 +58,11 @@ class Experiment:
         self.config = config
         inputs = getattr(find_architecture(config.arch), "inputs", "any")
         self.data = data.load(
-            config.dataset, config.n_train, config.n_test, config.data_seed, data_dir
+            str(config.dataset),
+            config.n_train,
+            config.n_test,
+            config.data_seed,
+            data_dir,
         ).shaped(inputs)
         self.times = record_times(config.steps, config.records)
         self.limit_kind = sides.limit_kind(config, self.net(config.widths[0]))
@@ -210,10 +214,13 @@ def run(experiment: Experiment, workdir: Path, report: Report) -> dict[str, Any]
         if arrays is None:
             began = time.monotonic()
             arrays = experiment.measure(width, seeds)
-            facts = {"seconds": time.monotonic() - began, "versions": versions()}
-            facts["ntk_blocks"] = experiment.ntk_blocks(width)
-            store.write_cell(workdir / "cells" / name, held, arrays, facts)
-            report(f"{name}: {facts['seconds']:.1f} s", done / work[-1])
+            took = {
+                "seconds": time.monotonic() - began,
+                "versions": versions(),
+                "ntk_blocks": experiment.ntk_blocks(width),
+            }
+            store.write_cell(workdir / "cells" / name, held, arrays, took)
+            report(f"{name}: {took['seconds']:.1f} s", done / work[-1])
         else:
             report(f"{name}: on disk", done / work[-1])
         blocks.setdefault(width, []).append(arrays)

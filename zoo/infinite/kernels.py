@@ -7,7 +7,7 @@ distinct outputs share no NTK in the limit: the full one is Theta (x) I_k.
 
 from collections import namedtuple
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -58,7 +58,8 @@ def kernel_fn(net: Any) -> Callable[..., Any]:
             found = net.kernels(x1, x2)
         if isinstance(get, str):
             return getattr(found, get)
-        return namedtuple("Kernels", get)(*(getattr(found, name) for name in get))
+        asked = cast(Any, namedtuple)("Kernels", get)
+        return asked(*(getattr(found, name) for name in get))
 
     return kernel
 

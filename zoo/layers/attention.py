@@ -5,6 +5,7 @@ W_V the weights [d, m] of queries, keys and values.
 """
 
 import dataclasses
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -89,7 +90,7 @@ class Attention(Layer):
 def uniform(k: Kernel) -> Kernel:
     """The kernel after every position has become the mean of all."""
 
-    def mean(cov: Array | None) -> jax.Array | None:  # of [..., p, p']
+    def mean(cov: Any) -> Any:  # of [..., p, p']
         return None if cov is None else jnp.mean(cov, axis=(-2, -1), keepdims=True)
 
     cov1, nngp = mean(k.cov1), mean(k.nngp)

@@ -64,21 +64,24 @@ class ActivatedResiduals(Layer):
     def limit(self, k: Kernel) -> Kernel:
         """The recursion above, with the means of both sets of points beside it."""
         phi = Nonlinear(self.activation)
-        mu = tuple(self.first * nu for nu in self._means(k))
+        first, second = self._means(k)
+        mu = (self.first * first, self.first * second)
         k = Nonlinear(self.activation, scale=self.first).limit(k)
         for _ in range(self.depth):
             u = self.affine.limit(k)
             u = u.reverse() if u.is_reversed != k.is_reversed else u
             nu = self._means(u)
             k = _add(k, elementwise(u, phi.dual), mu, nu, self.scale)
-            mu = tuple(a + self.scale * b for a, b in zip(mu, nu, strict=True))
+            mu = (mu[0] + self.scale * nu[0], mu[1] + self.scale * nu[1])
         return k
 
     def _means(self, u: Kernel) -> Means:
         """E phi(v) at the points of both sets, [n, positions ...]."""
-        covs = (u.cov1, u.cov1 if u.cov2 is None else u.cov2)
         moment = ACTIVATIONS[self.activation].first_moment
-        return tuple(moment(variances(cov, u.diagonal_spatial)) for cov in covs)
+        first = moment(variances(u.cov1, u.diagonal_spatial))
+        if u.cov2 is None:
+            return first, first
+        return first, moment(variances(u.cov2, u.diagonal_spatial))
 
 
 def _add(k: Kernel, branch: Kernel, mu: Means, nu: Means, scale: float) -> Kernel:

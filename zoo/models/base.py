@@ -121,7 +121,8 @@ class Architecture(nn.Module):
         """
         names = {field.name for field in dataclasses.fields(self)}
         if self.rate == 0:
-            return self.clone(**{name: 1 for name in ("width", "out") if name in names})
+            sizes: dict[str, Any] = {n: 1 for n in ("width", "out") if n in names}
+            return self.clone(**sizes)
         return self
 
     @property

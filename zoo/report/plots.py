@@ -214,10 +214,10 @@ def spectra(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
             ratio = finite / limits[m]
             ratios.append(Line(rank, ratio, colour=colours[m], **style))
     for m, limit in list(limits.items())[: 1 if same else None]:
-        style = {"group": "limit"} if same else {"group": f"m{m}"}
+        group = "limit" if same else f"m{m}"
         colour = BLACK if same else colours[m]
         rank = np.arange(1, len(limit) + 1)
-        values.append(Line(rank, limit, colour=colour, dash="dashed", **style))
+        values.append(Line(rank, limit, colour=colour, dash="dashed", group=group))
     panels = []
     size = max((len(line.x) for line in values), default=1)
     x = scale.number_axis("rank i of the eigenvalue", size)
