@@ -74,14 +74,16 @@ def test_limit_is_the_closed_form():
 
 
 def test_frozen_layers_have_no_gradient():
+    """Away from W = 0, where the features' gradient would vanish in any case."""
     net = BarboniResNet(width=8, **SETTINGS)
+    params = jax.tree.map(lambda leaf: leaf + 0.1, init(net))
     grad = jax.grad(lambda p: jnp.sum(net.apply({"params": p}, jnp.asarray(X)) ** 2))(
-        init(net)
+        params
     )
     assert not jnp.any(grad["dense_0"]["W"])
     assert not jnp.any(grad["dense_1"]["W"])
     assert not jnp.any(grad[STEPS]["features"]["dense_0"]["W"])
-    assert jnp.all(grad[STEPS]["dense_2"]["W"][:, 0].any())
+    assert jnp.any(grad[STEPS]["dense_2"]["W"] != 0)
 
 
 @pytest.mark.parametrize(
