@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.core.tracers import current_trace
 
 import zoo
 from zoo.gap.cell import critical_rates
@@ -95,10 +96,12 @@ def is_frozen(net, x):
 
 def hidden_outputs(net, params, x):
     """Outputs of all Dense and Conv layers of the net's width, in a list."""
-    found = []
+    found, level = [], current_trace()
 
     def interceptor(call, args, kwargs, context):
         out = call(*args, **kwargs)
+        if current_trace() != level:  # inside a derivative that the network takes
+            return out
         layer = getattr(context.module, "layer", None)
         wide = isinstance(layer, Weights) and getattr(layer, "width", 0) == net.width
         if wide and context.method_name == "__call__":
@@ -185,7 +188,7 @@ def sampled(name, width, scaled):
     k = data.y_train.shape[1]
     found = {}
     for get, sample, seeds in (
-        ("ntk", _ntk, 96),
+        ("ntk", _ntk, 384 if full else 96),
         ("nngp", _nngp, -(-4096 // k)),
     ):
         keys = jax.random.split(jax.random.key(7), seeds)

@@ -151,6 +151,9 @@ def test_coordinate_check(name):
     """
     net, _ = member(name, 8)
     widths = (16, 48, 144) if net.inputs == "image" else (64, 256, 1024)
+    if name.startswith("mlp,parameterization=standard"):
+        # The first layer moves as d m^-3/2, a correction until m >> d = 64.
+        widths = (256, 1024, 2048)
     found = coordinates(name, widths)
     for what, expected in net.exponents._asdict().items():
         values = found[what]
@@ -197,7 +200,9 @@ def test_finite_width_tends_to_the_limit(name, scaled):
         pytest.skip("no limit, or no scale to change")
     widths = (32, 128) if net.inputs == "image" else (64, 256)
     narrow, wide = (sampled(name, m, scaled) for m in widths)
-    for get, most in (("ntk", 0.03), ("nngp", 0.03)):
+    # Second derivatives of a network have a heavy tail: more seeds, larger errors.
+    most = 0.06 if net.mixes_outputs else 0.03
+    for get in ("ntk", "nngp"):
         (off0, error0), (off1, error1) = narrow[get], wide[get]
         assert error1.max() < most, (get, error1.max())
         slope = (off0 - off1) / (1 / widths[0] - 1 / widths[1])

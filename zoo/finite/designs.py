@@ -26,7 +26,8 @@ def design_of(call: Call) -> Design | None:
         return call.layer.design
     module: Any = call.module
     plain = len(call.args) + len(call.kwargs) == 1
-    if not plain or call.output.dtype != getattr(module, "param_dtype", None):
+    own = getattr(module, "param_dtype", None)  # NumPy: float64 == None
+    if not plain or own is None or call.output.dtype != own:
         return None
     if type(module) is nn.Embed:
         return lambda h: _flat(jax.nn.one_hot(h, module.num_embeddings, dtype=dtype))
