@@ -221,3 +221,86 @@ def _nngp(net, key, x, full):
     if full:
         return jnp.einsum("ac,bd->abcd", f, f)
     return f @ f.T / f.shape[1]
+
+
+# Trained and frozen parameters: m width, L depth, k outputs, d entries or channels of
+# an input, p positions; read off the equations of the papers.
+COUNTS = {
+    "allen_zhu_cnn": lambda m, L, k, d, p: (
+        9 * m * m * (L - 1) + p * m * m,
+        9 * d * m + m * k,
+    ),
+    "allen_zhu_mlp": lambda m, L, k, d, p: (L * m * m, d * m + m * k),
+    "allen_zhu_resnet": lambda m, L, k, d, p: (L * m * m, d * m + m * k),
+    "appnp": lambda m, L, k, d, p: (d * m + m * m + m * k, 0),
+    "barboni_resnet": lambda m, L, k, d, p: (L * m * m, d * m + m * m + m * k),
+    "cnn": lambda m, L, k, d, p: (9 * d * m + 9 * m * m * (L - 1) + m * k, 0),
+    "cnn,readout=flatten": lambda m, L, k, d, p: (
+        9 * d * m + 9 * m * m * (L - 1) + p * m * k,
+        0,
+    ),
+    "cnn,ends_trained=False": lambda m, L, k, d, p: (
+        9 * m * m * (L - 1),
+        9 * d * m + m * k,
+    ),
+    "du_conv_resnet": lambda m, L, k, d, p: (
+        9 * d * m + 9 * m * m * (L - 1) + p * m * k,
+        0,
+    ),
+    "du_resnet": lambda m, L, k, d, p: (d * m + m * m * (L - 1) + m * k, 0),
+    "gcn": lambda m, L, k, d, p: (d * m + m * m * (L - 1) + m * k, 0),
+    "gcnii": lambda m, L, k, d, p: (d * m + m * m * L + m * k, 0),
+    "kawaguchi_huang_mlp": lambda m, L, k, d, p: (
+        m * k,
+        (d + 1) * m + (m + 1) * m * (L - 1),
+    ),
+    "liao_masked_mlp": lambda m, L, k, d, p: (d * m, m * k + m),
+    "macdonald_resnet": lambda m, L, k, d, p: (d * m + 2 * m * m * L + m * k, 0),
+    "mlp": lambda m, L, k, d, p: (d * m + m * m * (L - 1) + m * k, 0),
+    "neural_field": lambda m, L, k, d, p: (
+        (d + 1) * m + (m + 1) * m * (L - 1) + (m + 1) * k,
+        0,
+    ),
+    "nguyen_mlp": lambda m, L, k, d, p: (d * 32 + 32 * m + m * k, 0),
+    "pinn": lambda m, L, k, d, p: ((d + 1) * m + m + 1, 0),
+    "quadratic_net": lambda m, L, k, d, p: (d * m + m * m * (L - 1) + m * k, 0),
+    "random_features": lambda m, L, k, d, p: (m * k, d * m),
+    "res_gcn": lambda m, L, k, d, p: (d * m + m * m * L + m * k, 0),
+    "resnet": lambda m, L, k, d, p: (9 * d * m + 2 * L * 9 * m * m + m * k, 0),
+    "terjek_mlp": lambda m, L, k, d, p: (
+        (d + 1) * m + (m + 1) * m * (L - 1) + (m + 1) * k,
+        0,
+    ),
+    "wu_transformer": lambda m, L, k, d, p: (3 * d * m + m * k, 0),
+    "xie_mcn": lambda m, L, k, d, p: (
+        3 * d * m + 3 * 2 * m * m * (L - 1) + 2 * m * k,
+        0,
+    ),
+    "xu_linear_gnn": lambda m, L, k, d, p: (
+        d * m + m * m * (L - 1) + (L * m + d) * k,
+        0,
+    ),
+    "xu_linear_gnn,multiscale=False": lambda m, L, k, d, p: (
+        d * m + m * m * (L - 1) + m * k,
+        0,
+    ),
+    "zou_linear_resnet": lambda m, L, k, d, p: (L * m * m, d * m + m * k),
+}
+
+
+def counted(label):
+    """Trained and frozen parameters at width 12, and what the formula says."""
+    net, data = member(label, 12)
+    x = jnp.asarray(data.x_train)
+    graph = getattr(net, "graph", None)
+    channels = x.shape[-1] if graph is None else graph.features.shape[-1]
+    positions = int(np.prod(x.shape[1:-1]))
+    formula = COUNTS.get(label) or COUNTS[options_of(label)[0]]
+    depth = getattr(net, "depth", 1)
+    want = formula(12, depth, data.y_train.shape[1], channels, positions)
+    frozen = jax.tree.leaves(is_frozen(net, x))
+    params = jax.eval_shape(lambda: net.init(jax.random.key(0), x))["params"]
+    found = [0, 0]
+    for leaf, kept in zip(jax.tree.leaves(params), frozen, strict=True):
+        found[kept] += leaf.size
+    return tuple(found), want

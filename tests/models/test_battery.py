@@ -11,6 +11,7 @@ from battery import (
     MEMBERS,
     apply_fn,
     coordinates,
+    counted,
     has_kernel,
     init,
     inputs,
@@ -51,6 +52,12 @@ def test_finite_reading(name):
     np.testing.assert_allclose(mapped[0], f, rtol=1e-4, atol=1e-5)
     assert net == member(name, 12)[0]
     assert hash(net) == hash(member(name, 12)[0])
+
+
+@each_member
+def test_parameters_are_counted_by_formula(name):
+    found, want = counted(name)
+    assert found == want
 
 
 @each_member
