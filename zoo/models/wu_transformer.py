@@ -47,7 +47,10 @@ class WuTransformer(Architecture):
 
     paper = "Wu et al. 2023"
     inputs = "tokens"
-    variants = ({"initialization": "ntk"}, {"tau": "sqrt"})
+    variants = (
+        {"initialization": "ntk"},
+        {"initialization": "ntk", "tau": "sqrt"},
+    )
 
     width: int
     out: int = 1
@@ -76,5 +79,11 @@ class WuTransformer(Architecture):
 
     @property
     def exponents(self) -> Exponents:
-        """Weights act on d channels only, so a rate O(1/width) moves them less."""
-        return Exponents(hidden_change=-0.5 if self.initialization == "ntk" else -1.5)
+        """Of changes (derived): projections move by rate * width^-1/2, and less.
+
+        Scores move by rate * tau0^2 * width, and with them what the head returns; at
+        tau0 = width^-1/2 that is the larger of the two.
+        """
+        own = self.rate - 0.5
+        scores = self.rate + 1 - 2 * POWERS[self.tau]
+        return Exponents(hidden_change=max(own, scores))
