@@ -114,6 +114,14 @@ BAD = {
     "--n_train=5000": "n_train=5000 is larger than what digits has",
     "--learning_rate=50": "--allow_divergence",
     "--activation=rleu": "did you mean 'relu'",
+    "--depth=0": "MLP needs depth >= 1, got depth=0",
+    "--parameterization=nkt": "did you mean 'ntk'",
+    "--arch=cnn --net=kernel_size=9,padding=VALID": "got kernel_size=9",
+    "--arch=cnn --net=stride=9": "got stride=9",
+    "--arch=cnn --dataset=sphere": "no inputs of kind 'image'",
+    "--arch=nowhere:Net": "--arch=nowhere:Net cannot be imported",
+    "--dataset=none.npz": "none.npz: there is no such file",
+    "--net=strid=2": "no hyper-parameter strid=2",
     "--wdths=8": "wdths",
     "stray": "unexpected argument 'stray'",
 }
@@ -123,7 +131,7 @@ BAD = {
 @pytest.mark.parametrize("flag", sorted(BAD))
 def test_bad_input_is_one_line_and_writes_nothing(flag, tmp_path):
     workdir = tmp_path / "run"
-    done = call(*SMALL, f"--workdir={workdir}", flag)
+    done = call(*SMALL, f"--workdir={workdir}", *flag.split(" "))
     assert done.returncode in (1, 2)
     assert BAD[flag] in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
