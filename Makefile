@@ -26,10 +26,11 @@ run: venv
 	$(py) -m experiments.lazy_gap --workdir=$(WORKDIR) $(ARGS)
 
 test: lint
-	$(py) -m pytest $(ARGS)
+	$(py) -m pytest --numprocesses=2 --dist=worksteal $(ARGS)
 
 bench: venv
 	$(py) -m benchmarks.lazy_gap $(ARGS)
+	$(py) -m benchmarks.ntk
 
 lint: venv
 	$(py) -m ruff check

@@ -8,7 +8,6 @@ and seed, take at the rate of this machine's float32 matrix products.
 """
 
 import json
-import time
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import peers
+from benchmarks.clock import matmul_rate, timed
 from zoo import data
 from zoo.gap.config import DEFAULT_SIGMA_W, Config
 from zoo.gap.run import Experiment
@@ -25,26 +25,6 @@ POINTS = flags.DEFINE_integer("points", 256, "Train points, and test points.")
 SEEDS = flags.DEFINE_integer("seeds", 4, "Seeds.")
 STEPS = flags.DEFINE_integer("steps", 500, "Gradient descent steps.")
 DEPTH = flags.DEFINE_integer("depth", 3, "Hidden layers.")
-
-
-def matmul_rate(n: int = 2048, repeats: int = 5) -> float:
-    """FLOP/s of a float32 matrix product, best of several."""
-    a = jnp.ones((n, n), jnp.float32)
-    product = jax.jit(lambda a: a @ a)
-    product(a).block_until_ready()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        product(a).block_until_ready()
-        times.append(time.perf_counter() - start)
-    return 2 * n**3 / min(times)
-
-
-def timed(measure):
-    """The result of a call and its wall time in seconds."""
-    start = time.perf_counter()
-    found = measure()
-    return found, time.perf_counter() - start
 
 
 def parameters(experiment, width):

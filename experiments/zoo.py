@@ -2,7 +2,8 @@
 
     python -m experiments.zoo
 
-`--format=markdown` prints the same as a page, with what every architecture is.
+`--format=markdown` prints the same as a page, with what every architecture is, and
+`--format=overview` README's table.
 """
 
 import sys
@@ -12,16 +13,17 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import edge
-from zoo.report.members import COLUMNS, members, page
+from zoo.report.members import COLUMNS, members, overview, page
 
-FORMATS = ["terminal", "markdown"]
+PAGES = {"markdown": page, "overview": lambda: overview() + "\n"}
+FORMATS = ["terminal", *PAGES]
 FORMAT = flags.DEFINE_enum("format", FORMATS[0], FORMATS, "Of the table.")
 
 
 def main() -> None:
     """Prints the table."""
-    if FORMAT.value == "markdown":
-        print(page(), end="")
+    if FORMAT.value in PAGES:
+        print(PAGES[FORMAT.value](), end="")
         return
     rows = members()
     table = Table(*COLUMNS, title="--arch of experiments.lazy_gap; variants by --net")

@@ -1,5 +1,6 @@
 """What every test runs under: 8 virtual CPU devices, no silent broadcast or cast."""
 
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+_TESTS = itertools.count(1)
 
 
 @pytest.fixture
@@ -41,3 +44,15 @@ def system_program() -> Callable[[str], str]:
         pytest.skip(f"{name} is absent")
 
     return find
+
+
+@pytest.fixture(autouse=True)
+def few_programs() -> Iterator[None]:
+    """Every 16 tests JAX forgets what it compiled.
+
+    A compiled program holds dozens of the process's memory maps, of which Linux allows
+    65530; the whole suite would end in XLA's segmentation fault.
+    """
+    yield
+    if next(_TESTS) % 16 == 0:
+        jax.clear_caches()

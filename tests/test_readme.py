@@ -5,8 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from zoo.models import ARCHITECTURES
-from zoo.report.members import page
+from zoo.report.members import overview, page
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -38,5 +37,4 @@ def test_commands_and_files_named_exist():
 
 def test_every_architecture_is_in_the_documentation():
     assert (ROOT / "docs" / "zoo.md").read_text() == page()
-    for name in ARCHITECTURES:
-        assert re.search(rf"\b{name}\b", README), name
+    assert overview() in README

@@ -33,6 +33,15 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def overview() -> str:
+    """The table in short: without reasons and class names."""
+    rows = [
+        [arch, options, paper, trained, limit.partition(":")[0]]
+        for arch, options, _, paper, trained, limit, _ in members()
+    ]
+    return markdown(["`--arch`", "`--net`", "paper", "trained", "limit"], rows)
+
+
 def page() -> str:
     """The table, and what every architecture is: its documentation."""
     parts = [PAGE, markdown(COLUMNS, members())]
