@@ -107,7 +107,7 @@ def test_ensemble_equals_neural_tangents_in_the_flow_limit(problem):
     kernels, dynamics, _, y = problem
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         fn = nt_predict.gradient_descent_mse_ensemble(
-            NET.layers().limit()[2], X[:N], y, learning_rate=0.2 * OUT
+            zoo.kernel_fn(NET), X[:N], y, learning_rate=0.2 * OUT
         )
         want = fn(10.0, X[N:], "ntk", compute_cov=True)
     small = dynamics.ensemble(kernels.nngp, y, 0.2 / 8192, 10 * 8192)

@@ -109,7 +109,7 @@ def test_calling_convention():
 
 def test_kernel_matrix_is_float64_with_the_switch_off():
     assert not jax.config.jax_enable_x64
-    theta = kernel_matrix(zoo.MLP(width=4, sigma_w=2**0.5), X)
+    theta = kernel_matrix(zoo.MLP(width=4, depth=1, sigma_w=2**0.5), X)
     assert theta.dtype == np.float64
     # relu, sigma_w^2 = 2, one hidden layer, on the diagonal: 2 |x|^2 / d + |x|^2 / d
     # from the last layer plus |x|^2 / d from the first: Theta(x, x) = 2 |x|^2 2 / d.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from zoo.infinite.precision import float64, kernel_numerics
@@ -55,7 +56,8 @@ def kernel_fn(net: Any) -> Callable[..., Any]:
 
     def kernel(x1, x2=None, get: Get = "ntk"):
         with kernel_numerics():
-            found = net.kernels(x1, x2)
+            points = [None if x is None else jnp.asarray(x) for x in (x1, x2)]
+            found = net.kernels(*points)
         if isinstance(get, str):
             return getattr(found, get)
         asked = cast(Any, namedtuple)("Kernels", get)
