@@ -58,7 +58,7 @@ def measure(network, contender, row, file):
         return {"missing": f"over {PATIENCE.value} s"}
     if done.returncode == 0:
         return json.loads(done.stdout.splitlines()[-1])
-    memory = ("RESOURCE_EXHAUSTED", "MemoryError", "bad_alloc", "allocate memory")
+    memory = ("RESOURCE_EXHAUSTED", "MemoryError", "bad_alloc", "allocate")
     if done.returncode < 0 or any(word in done.stderr for word in memory):
         return {"missing": "does not fit in 16 GB"}
     raise RuntimeError(done.stderr)

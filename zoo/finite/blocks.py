@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from zoo.finite.factors import Site
-from zoo.finite.gram import Factor, cheaper, mirrored
+from zoo.finite.gram import NUMBERS, Factor, Pair, Stream, mirrored, multiplied, order
 
 Range = tuple[int, int]  # the first, and the one after the last
 
@@ -95,7 +95,7 @@ def plan(
     fitting = [
         blocks
         for blocks in _candidates(n1, n2, k)
-        if _numbers(found, blocks, full, symmetric and blocks.rows >= n1) <= max_numbers
+        if _numbers(found, blocks, full, n1, n2, k, symmetric) <= max_numbers
     ]
     cost = [(_cost(blocks, n1, n2, k, full), i) for i, blocks in enumerate(fitting)]
     return fitting[min(cost)[1]] if fitting else Blocks(1, 1, 1)
@@ -119,32 +119,41 @@ def _halves(n: int) -> list[int]:
     return found
 
 
-def _numbers(found: Sequence[Size], blocks: Blocks, full: bool, same: bool) -> int:
+def _numbers(
+    found: Sequence[Size],
+    blocks: Blocks,
+    full: bool,
+    n1: int,
+    n2: int,
+    k: int,
+    symmetric: bool,
+) -> int:
     """Predicted numbers alive: factors of both sides, and the product under way."""
-    rows, columns, k = blocks
-    sides = (rows,) if same else (rows, columns)
-    total = sum(_kept(size, n, blocks, full) for size in found for n in sides)
-    pairs = rows * columns * (k * k if full else 1)
-    products = [pairs]
+    once = blocks == (n1, n2, k)
+    same = symmetric and blocks.rows >= n1
+    sides = (blocks.rows,) if same else (blocks.rows, blocks.columns)
+    pairs = blocks.rows * blocks.columns * (blocks.outputs**2 if full else 1)
+    total, products = 0, [pairs]
     for size in found:
-        if size.linear and not _multiplied(size, blocks, full):
+        kind = _kind(size, blocks, full, once)
+        total += sum(_kept(size, n, blocks.outputs, kind) for n in sides)
+        if kind is Pair and size.linear:
             products.append(pairs * size.linear[0] ** 2)
+        if kind is Stream:
+            products.append(2 * pairs + NUMBERS)
     return total + 2 * max(products)
 
 
-def _kept(size: Size, n: int, blocks: Blocks, full: bool) -> int:
-    k = blocks.outputs
+def _kept(size: Size, n: int, k: int, kind: Callable) -> int:
     kept = size.activations * (1 if size.shared else n) + 2 * k * n * size.signals
-    if size.linear is None or _multiplied(size, blocks, full):
-        kept += k * n * size.derivatives
-    return kept
+    return kept + (k * n * size.derivatives if kind is multiplied else 0)
 
 
-def _multiplied(size: Size, blocks: Blocks, full: bool) -> bool:
+def _kind(size: Size, blocks: Blocks, full: bool, once: bool) -> Callable:
     if size.shared or size.linear is None:
-        return size.shared
-    p, q, m = size.linear
-    return cheaper(p, q, m, blocks.outputs, blocks.rows, blocks.columns, full)
+        return multiplied
+    pairing = (blocks.rows, blocks.columns, full)
+    return order(size.linear, blocks.outputs, pairing, once)
 
 
 def _cost(blocks: Blocks, n1: int, n2: int, k: int, full: bool) -> int:
@@ -182,19 +191,27 @@ def blockwise(
     """
     n1, n2, k = shape
 
+    def square(left: list[Factor]) -> jax.Array:
+        """The products of all rows with themselves."""
+        n = left[0].points
+        if n <= blocks.columns:
+            return product(left, None)
+        parts = ranges(n, blocks.columns)
+        upper = []
+        for start, stop in parts:
+            some = [f.rows(start, stop) for f in left]
+            upper.append(product(some, [f.rows(start, n) for f in left]))
+        return mirrored(upper, [start for start, _ in parts])
+
     def between(c: Range, d: Range) -> jax.Array:
         """All points, some outputs."""
         strips, starts, same = [], [], symmetric and c == d
         for start, stop in ranges(n1, blocks.rows):
-            left, row = derivatives(0, (start, stop), c), []
+            left = derivatives(0, (start, stop), c)
+            row = [square(left)] if same else []
             for first, last in ranges(n2, blocks.columns):
-                if same and last <= start:
-                    continue
-                if same and last <= stop:  # these are among the rows
-                    right = [f.rows(first - start, last - start) for f in left]
-                else:
-                    right = derivatives(1, (first, last), d)
-                row.append(product(left, right))
+                if not (same and last <= stop):
+                    row.append(product(left, derivatives(1, (first, last), d)))
             strips.append(jnp.concatenate(row, axis=-1))
             starts.append(start)
         return (

@@ -9,10 +9,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from zoo.finite.calls import Call
 from zoo.layers import Weights
+from zoo.layers.linear import patches
 
 Design = Callable[[jax.Array], jax.Array]
 
@@ -29,9 +29,9 @@ def design_of(call: Call) -> Design | None:
     own = getattr(module, "param_dtype", None)  # NumPy: float64 == None
     if not plain or own is None or call.output.dtype != own:
         return None
+    dtype = call.output.dtype
     if type(module) is nn.Embed:
         return lambda h: _flat(jax.nn.one_hot(h, module.num_embeddings, dtype=dtype))
-    dtype = call.output.dtype
     if call.input.dtype != dtype or module.dtype not in (None, dtype):
         return None
     rules: dict[Any, Any] = RULES
@@ -91,17 +91,10 @@ def _conv(module: nn.Conv, call: Call) -> Design | None:
     def every_axis(value: Any) -> tuple[int, ...]:
         return (value or 1,) * len(size) if isinstance(value, int | None) else value
 
-    def patches(h: jax.Array) -> jax.Array:
-        found = lax.conv_general_dilated_patches(
-            jnp.moveaxis(h, -1, 1),
-            size,
-            every_axis(module.strides),
-            module.padding,
-            rhs_dilation=every_axis(module.kernel_dilation),
-        )
-        return jnp.moveaxis(found, 1, -1)
-
-    return _with_bias(module, patches)
+    strides, dilation = every_axis(module.strides), every_axis(module.kernel_dilation)
+    return _with_bias(
+        module, lambda h: patches(h, size, strides, module.padding, dilation)
+    )
 
 
 RULES = {nn.Dense: _dense, nn.DenseGeneral: _dense_general, nn.Conv: _conv}

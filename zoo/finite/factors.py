@@ -18,7 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from zoo.finite.calls import Call, Key, Path, intercept, record
 from zoo.finite.designs import Design, design_of
-from zoo.finite.gram import Factor, Flat, Pair, cheaper, multiplied
+from zoo.finite.gram import Factor, Flat, multiplied, order
 
 
 class Site(NamedTuple):
@@ -118,6 +118,7 @@ def factors(
     x: jax.Array,
     outputs: tuple[int, int],
     pairing: tuple[int, int, bool],
+    once: bool,
 ) -> list[Factor]:
     """The derivatives at a batch, site by site.
 
@@ -128,6 +129,7 @@ def factors(
         outputs: the first of the outputs, and the one after the last.
         pairing: number of points on either side and whether all pairs of outputs are
             asked for; decides which matrices are multiplied first.
+        once: whether the points are multiplied with no others.
     """
     places = sites(net, variables, x)
     inputs, signals = _signals(net, variables, x, outputs, places)
@@ -138,11 +140,13 @@ def factors(
         if site.design is None:
             found.append(_jacobian(site, variables, h[0], g[0]))
         else:
-            found.append(_linear(site, h, g, pairing))
+            found.append(_linear(site, h, g, pairing, once))
     return found
 
 
-def _linear(site: Site, h: list, g: list, pairing: tuple[int, int, bool]) -> Factor:
+def _linear(
+    site: Site, h: list, g: list, pairing: tuple[int, int, bool], once: bool
+) -> Factor:
     """Calls of one linear map are further positions of it."""
     shared = site.calls[0].rows == "shared"
     design: Any = site.design
@@ -157,10 +161,10 @@ def _linear(site: Site, h: list, g: list, pairing: tuple[int, int, bool]) -> Fac
         jnp.concatenate(designs, axis=-2),
         jnp.concatenate(signals, axis=2),
     )
-    k, _, p, m = outputs.shape
-    if shared or cheaper(p, inputs.shape[-1], m, k, *pairing):
+    if shared:
         return multiplied(inputs, outputs)
-    return Pair(inputs, outputs)
+    k, _, p, m = outputs.shape
+    return order((p, inputs.shape[-1], m), k, pairing, once)(inputs, outputs)
 
 
 def _jacobian(site: Site, variables: Any, h: jax.Array, g: jax.Array) -> Flat:

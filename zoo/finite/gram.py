@@ -6,7 +6,7 @@ outputs, [n1, n2].
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +22,10 @@ class Flat(NamedTuple):
     def points(self) -> int:
         """Number n of points."""
         return self.d.shape[0]
+
+    def height(self, full: bool) -> int:
+        """Rows of a point in a product of matrices."""
+        return self.d.shape[1] if full else 1
 
     def rows(self, start: int, stop: int) -> "Flat":
         """Some of the points."""
@@ -44,9 +48,22 @@ class Pair(NamedTuple):
         """Number n of points."""
         return self.h.shape[0]
 
+    def height(self, full: bool) -> int:
+        """Rows of a point in a product of matrices."""
+        k, _, p, _ = self.g.shape
+        return k * p if full else p
+
     def rows(self, start: int, stop: int) -> "Pair":
         """Some of the points."""
-        return Pair(self.h[start:stop], self.g[:, start:stop])
+        return type(self)(self.h[start:stop], self.g[:, start:stop])
+
+
+class Stream(Pair):
+    """The same, to be multiplied out for a few units at a time."""
+
+    def height(self, full: bool) -> int:
+        """Rows of a point in a product of matrices."""
+        return self.g.shape[0] if full else 1
 
 
 Factor = Flat | Pair
@@ -63,11 +80,30 @@ def multiplied(h: jax.Array, g: jax.Array) -> Flat:
     return Flat(d.reshape(n, k, m * h.shape[-1]))
 
 
-def cheaper(p: int, q: int, m: int, k: int, n1: int, n2: int, full: bool) -> bool:
-    """Whether multiplying out takes fewer floating-point operations than `Pair`."""
-    pairs = n1 * n2 * (k * k if full else k)
-    out = k * (n1 + n2) * p * q * m + pairs * q * m
-    return out < n1 * n2 * p * p * q + pairs * p * p * m
+ENTRY = 64  # multiplications in the time that an entry of an array takes
+
+
+def order(
+    linear: tuple[int, int, int], k: int, pairing: tuple[int, int, bool], once: bool
+) -> Callable[[jax.Array, jax.Array], Factor]:
+    """`Pair`, `Stream` or `multiplied`, whichever takes the least time.
+
+    Counts the multiplications of products, and the entries written in between.
+
+    Args:
+        linear: p, q and m of the map.
+        k: number of outputs.
+        pairing: points on either side, and whether all pairs of outputs are asked for.
+        once: whether these points are multiplied with no others.
+    """
+    (p, q, m), (n1, n2, full) = linear, pairing
+    points, pairs = k * (n1 + n2), n1 * n2 * (k * k if full else k)
+    sums = pairs if full else n1 * n2  # over p and p', of pairs
+    out, products = points * p * q * m, pairs * q * m
+    between = n1 * n2 * p * p * q + pairs * p * p * m
+    if between + ENTRY * sums * p * p <= out + products + ENTRY * points * q * m:
+        return Pair
+    return Stream if once or 4 * out < products else multiplied
 
 
 def summed(a: Any, b: Any) -> jax.Array:
@@ -115,33 +151,71 @@ def contract(
     computed.
     """
     product = every if full else summed
-
-    def total(left, right):
-        shares = [product(a, b) for a, b in zip(left, right, strict=True)]
-        return functools.reduce(jnp.add, shares)
-
     if right is not None:
-        return total(left, right)
-    n = left[0].points
-    starts = splits(n, _outputs(left[0]) if full else 1)
-    upper = []
-    for start, stop in zip(starts, [*starts[1:], n], strict=True):
-        some = [f.rows(start, stop) for f in left]
-        upper.append(total(some, [f.rows(start, n) for f in left]))
-    return mirrored(upper, starts)
+        pairs = zip(left, right, strict=True)
+        return _total(_streamed(product, a, b) for a, b in pairs)
+    found: dict[tuple[int, ...], list] = {}
+    for factor in left:
+        n = factor.points
+        starts = splits(n, factor.height(full))
+        ends = [*zip(starts, [*starts[1:], n], strict=True)]
+
+        def upper(f: Factor, n: int = n, ends: list = ends) -> list[jax.Array]:
+            return [product(f.rows(i, j), f.rows(i, n)) for i, j in ends]
+
+        found.setdefault(tuple(starts), []).append(_streamed(upper, factor))
+    return _total(mirrored(_total(rows), starts) for starts, rows in found.items())
+
+
+def _total(terms: Iterable) -> Any:
+    return functools.reduce(functools.partial(jax.tree.map, jnp.add), terms)
+
+
+NUMBERS = 2**22  # of derivatives at a time: more leave the cache
+
+
+def _streamed(product: Callable, *factors: Factor) -> Any:
+    """`product` of factors; of streams, its sum over parts of their units."""
+    streams = [f for f in factors if isinstance(f, Stream)]
+    if not streams:
+        return product(*factors)
+    m = streams[0].g.shape[-1]
+    unit = sum(f.g.shape[0] * f.points * f.h.shape[-1] for f in streams)
+    count = -(-m * unit // NUMBERS)
+    size = -(-m // count)
+
+    def parts(g: jax.Array) -> jax.Array:  # [k, n, p, m] -> [count, k, n, p, size]
+        g = jnp.pad(g, [(0, 0)] * 3 + [(0, size * count - m)])
+        return jnp.moveaxis(g.reshape(*g.shape[:3], count, size), 3, 0)
+
+    def one(signals: list[jax.Array]) -> Any:
+        pairs = zip(streams, signals, strict=True)
+        return product(*(multiplied(f.h, g) for f, g in pairs))
+
+    signals = [parts(f.g) for f in streams]
+    if count == 1:
+        return one([g[0] for g in signals])
+    shapes = jax.eval_shape(one, [g[0] for g in signals])
+    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+    def step(total: Any, signals: list[jax.Array]) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, one(signals)), None
+
+    return jax.lax.scan(step, zero, signals)[0]
 
 
 ROWS = 256  # of a product of matrices: fewer are slow
 
 
-def splits(n: int, k: int) -> list[int]:
-    """Where the blocks of points begin, in a symmetric Theta of n points."""
-    count = max(1, min(8, n * k // ROWS, n))
+def splits(n: int, height: int) -> list[int]:
+    """Where the blocks of points begin, in a symmetric Theta of n points.
+
+    Args:
+        n: number of points.
+        height: rows that a point has in the products of matrices.
+    """
+    count = max(1, min(4, n * height // ROWS, n))
     return [n * i // count for i in range(count)]
-
-
-def _outputs(factor: Factor) -> int:
-    return factor.d.shape[1] if isinstance(factor, Flat) else factor.g.shape[0]
 
 
 def mirrored(upper: Sequence[jax.Array], starts: Sequence[int]) -> jax.Array:

@@ -119,12 +119,13 @@ def _kernel(
     n1, n2, k = x1.shape[0], points[1].shape[0], _outputs(net, variables, x1)
     pairing = (blocks.rows, blocks.columns, full)
     derive, whole = _programs(net)
-    if not double and blocks == (n1, n2, k):
+    once = blocks == (n1, n2, k)
+    if not double and once:
         return whole(variables, points[0], None if x2 is None else points[1], pairing)
 
     def derivatives(side: int, some: Range, outputs: Range) -> list[Factor]:
         with jax.enable_x64(x64):
-            return derive(variables, points[side][slice(*some)], outputs, pairing)
+            return derive(variables, points[side][slice(*some)], outputs, pairing, once)
 
     def product(left: list[Factor], right: list[Factor] | None) -> jax.Array:
         return jax.block_until_ready(_contract(left, right, full, double))
@@ -152,20 +153,20 @@ def _programs(net: nn.Module) -> tuple[Callable, Callable]:
 
 
 def _make_programs(net: nn.Module) -> tuple[Callable, Callable]:
-    def derive(variables, x, outputs, pairing):
+    def derive(variables, x, outputs, pairing, once):
         with jax.default_matmul_precision("highest"):
-            return factors(net, variables, x, outputs, pairing)
+            return factors(net, variables, x, outputs, pairing, once)
 
     def whole(variables, x1, x2, pairing):
         outputs = (0, _outputs(net, variables, x1))
-        left = derive(variables, x1, outputs, pairing)
-        right = None if x2 is None else derive(variables, x2, outputs, pairing)
+        left = derive(variables, x1, outputs, pairing, True)
+        right = None if x2 is None else derive(variables, x2, outputs, pairing, True)
         with jax.default_matmul_precision("highest"):
             return contract(left, right, pairing[2])
 
-    static = ("outputs", "pairing")
-    return jax.jit(derive, static_argnames=static), jax.jit(
-        whole, static_argnames=static[1:]
+    return (
+        jax.jit(derive, static_argnames=("outputs", "pairing", "once")),
+        jax.jit(whole, static_argnames="pairing"),
     )
 
 

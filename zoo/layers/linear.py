@@ -12,6 +12,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -189,6 +190,41 @@ class Dense(Affine):
         )
 
 
+def patches(
+    x: jax.Array,
+    size: tuple[int, ...],
+    strides: tuple[int, ...],
+    padding: str,
+    dilation: tuple[int, ...] | None = None,
+) -> jax.Array:
+    """The entries that a convolution multiplies, place by place of its kernel.
+
+    Args:
+        x: inputs [n, positions ..., d].
+        size: of the kernel, along every axis of positions.
+        strides: between neighbouring patches.
+        padding: "SAME" or "VALID".
+        dilation: distance between the kernel's places; None means 1.
+
+    Returns:
+        [n, patches ..., prod(size) d], in the order of a kernel [*size, d, m].
+    """
+    dilation = dilation or (1,) * len(size)
+    reach = tuple((s - 1) * d + 1 for s, d in zip(size, dilation, strict=True))
+    pads = lax.padtype_to_pads(x.shape[1:-1], reach, strides, padding)
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    stop = [length - r + 1 for length, r in zip(x.shape[1:-1], reach, strict=True)]
+    found = []
+    for place in np.ndindex(*size):
+        start = [i * d for i, d in zip(place, dilation, strict=True)]
+        cut = (
+            slice(first, first + last, step)
+            for first, last, step in zip(start, stop, strides, strict=True)
+        )
+        found.append(x[:, *cut])
+    return jnp.concatenate(found, axis=-1)
+
+
 @dataclasses.dataclass(frozen=True)
 class Conv(Affine):
     r"""Convolution over two axes of positions, [n, height, width, channels].
@@ -252,15 +288,10 @@ class Conv(Affine):
     def design(self, h: Float[Array, "n h w d"]) -> Float[Array, "n p q"]:
         """The patches, and a one for the bias."""
         padded, padding = self._pad(h)
-        patches = lax.conv_general_dilated_patches(
-            padded,
-            (self.kernel_size,) * 2,
-            (self.stride,) * 2,
-            padding,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        size = patches.shape[-1]
-        return self.with_bias(patches.reshape(h.shape[0], -1, size), fan_in=size)
+        size, strides = (self.kernel_size,) * 2, (self.stride,) * 2
+        found = patches(padded, size, strides, padding)
+        found = found.reshape(h.shape[0], -1, found.shape[-1])
+        return self.with_bias(found, fan_in=found.shape[-1])
 
     def _require_patches(self, shape: tuple[int, ...]) -> None:
         """Refuses an image with no patch, or that one stride leaves."""
