@@ -26,8 +26,8 @@ class Odd(nn.Module):
 
 
 NETS = {
-    "mlp": (zoo.MLP(width=9, depth=2, out=4, sigma_b=0.3), (7, 5)),
-    "cnn": (CNN(width=3, out=4, sigma_b=0.3), (7, 5, 5, 2)),
+    "mlp": (zoo.MLP(width=9, depth=2, out=7, sigma_b=0.3), (7, 5)),
+    "cnn": (CNN(width=3, out=3, sigma_b=0.3), (7, 5, 5, 2)),
     "odd": (Odd(), (7, 5)),
 }
 
@@ -46,7 +46,7 @@ def test_blocks_do_not_change_the_kernel(x64, name, full):
     for second in (None, x[2:]):
         seen = set()
         whole = zoo.empirical_ntk(net, params, x, second, full=full)
-        for max_bytes in (1, 8_000, 30_000, 60_000, 120_000):
+        for max_bytes in (1, 4_000, 8_000, 12_000, 20_000, 30_000, 60_000, 120_000):
             blocks = plan_blocks(net, params, x, second, full=full, max_bytes=max_bytes)
             if blocks in seen:
                 continue

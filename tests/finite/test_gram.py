@@ -62,7 +62,7 @@ def test_splits_cover_all_points(count):
 
 def test_order_of_the_products():
     """Dense layers in pairs; convolutions multiplied out, kept if needed again."""
-    assert order((1, 1024, 1024), 10, (256, 256, True), True) is Pair
-    assert order((256, 576, 64), 10, (64, 64, False), True) is Stream
-    assert order((256, 576, 64), 10, (64, 64, False), False) is multiplied
-    assert order((16, 256, 256), 10, (128, 128, False), True) is Pair
+    assert order((1, 1024, 1024), (256, 256, 10, True), True) is Pair
+    assert order((256, 576, 64), (64, 64, 10, False), True) is Stream
+    assert order((256, 576, 64), (64, 64, 10, False), False) is multiplied
+    assert order((16, 256, 256), (128, 128, 10, False), True) is Pair

@@ -81,11 +81,54 @@ class Frozen(nn.Module):
         return nn.Dense(2, param_dtype=x.dtype)(nn.tanh(x))
 
 
+class Tied(nn.Module):
+    """The embedding is also the readout."""
+
+    @nn.compact
+    def __call__(self, x):
+        embed = nn.Embed(11, 4, param_dtype="float64", dtype="float64")
+        h = nn.Dense(4, param_dtype="float64")(nn.tanh(embed(x).mean(1)))
+        return h @ embed.embedding.T
+
+
+class Reused(nn.Module):
+    """A child's kernel, transposed, as an autoencoder ties it."""
+
+    @nn.compact
+    def __call__(self, x):
+        dense = nn.Dense(3, param_dtype=x.dtype)
+        h = nn.tanh(dense(x))
+        return h @ dense.variables["params"]["kernel"].T
+
+
+class Mapped(nn.Module):
+    """A frozen layer and a reparametrized one, by lifted transforms."""
+
+    @nn.compact
+    def __call__(self, x):
+        def lifted(fn):
+            return nn.map_variables(
+                nn.Dense, "params", lambda v: jax.tree.map(fn, v), init=True
+            )
+
+        x = nn.tanh(lifted(jax.lax.stop_gradient)(4, param_dtype=x.dtype)(x))
+        return lifted(lambda a: 3 * jnp.tanh(a))(2, param_dtype=x.dtype)(x)
+
+
+class Reordered(nn.Module):
+    """Examples go through one layer in another order."""
+
+    @nn.compact
+    def __call__(self, x):
+        h = nn.Dense(4, param_dtype=x.dtype)(x[::-1])[::-1]
+        return nn.Dense(2, param_dtype=x.dtype)(nn.tanh(h))
+
+
 def drawn(net):
     rng = np.random.default_rng(0)
     shapes = {Convolutional: (N, 7, 6, 3), Tokens: (N, 4)}
     x = jnp.asarray(rng.normal(size=shapes.get(type(net), (N, 4))))
-    if isinstance(net, Tokens):
+    if isinstance(net, Tokens | Tied):
         x = jnp.asarray(rng.integers(0, 11, (N, 4)))
     variables = net.init(jax.random.key(0), x)
     keys = iter(jax.random.split(jax.random.key(1), 99))
@@ -101,7 +144,18 @@ def drawn(net):
 
 @pytest.mark.parametrize(
     "net",
-    [Convolutional(), Tokens(), Shared(), Scanned(), Bare(), Frozen()],
+    [
+        Convolutional(),
+        Tokens(),
+        Shared(),
+        Scanned(),
+        Bare(),
+        Frozen(),
+        Tied(),
+        Reused(),
+        Mapped(),
+        Reordered(),
+    ],
     ids=lambda net: type(net).__name__,
 )
 def test_equals_the_product_of_jacobians(x64, net):

@@ -28,6 +28,7 @@ class Dataset:
         classes: number of classes, or None for regression.
         image_shape: (height, width, channels) of an input, or None if it is no image.
         graph: the graph whose nodes the points are, or None.
+        own_shape: shape of an input in the user's file that it comes from, or None.
     """
 
     name: str
@@ -38,13 +39,15 @@ class Dataset:
     classes: int | None = None
     image_shape: tuple[int, int, int] | None = None
     graph: Graph | None = None
+    own_shape: tuple[int, ...] | None = None
 
     def shaped(self, inputs: str) -> "Dataset":
         """The same points in the form that a network takes.
 
         Args:
             inputs: "vector" [d], "image" [height, width, channels], "tokens" (the rows
-                of an image, [height, width * channels]), "nodes" or "any" (as it is).
+                of an image, [height, width * channels]), "nodes" or "any" (as it is;
+                of a user's file, in the shape of the file).
 
         Raises:
             ValueError: if the data has no such form.
@@ -52,6 +55,8 @@ class Dataset:
         whole = np.issubdtype(self.x_train.dtype, np.integer)
         if inputs != "any" and whole != (inputs == "nodes"):
             raise ValueError(f"dataset {self.name} has no inputs of kind '{inputs}'.")
+        if inputs == "any" and self.own_shape is not None:
+            return self._reshaped(self.own_shape)
         if inputs not in ("image", "tokens"):
             return self
         if self.image_shape is None:
@@ -63,6 +68,9 @@ class Dataset:
         shape = (height, width, channels)
         if inputs == "tokens":
             shape = (height, width * channels)
+        return self._reshaped(shape)
+
+    def _reshaped(self, shape: tuple[int, ...]) -> "Dataset":
         return dataclasses.replace(
             self,
             x_train=self.x_train.reshape(-1, *shape),

@@ -28,7 +28,7 @@ def load_npz(path: str | Path, n_train: int, n_test: int, seed: int = 0) -> Data
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: an array is missing, has another length or rank than the others
-            imply, has an entry that is not finite, or has too few points.
+            imply, has an entry that is not finite in float32, or has too few points.
     """
     check_counts(n_train, n_test, seed)
     arrays = _read(Path(path))
@@ -47,8 +47,16 @@ def load_npz(path: str | Path, n_train: int, n_test: int, seed: int = 0) -> Data
             f"{path}: x_train has points of shape {shape}, x_test of "
             f"{arrays['x_test'].shape[1:]}; they must be equal."
         )
+    outputs = [drawn[f"y_{split}"].shape[1] for split in ("train", "test")]
+    if outputs[0] != outputs[1]:
+        raise ValueError(
+            f"{path}: y_train has {outputs[0]} values a point, y_test {outputs[1]}; "
+            "they must be equal."
+        )
     images = {1: None, 2: (*shape, 1), 3: shape}.get(len(shape))
-    return Dataset(str(path), **drawn, classes=classes, image_shape=images)
+    return Dataset(
+        str(path), **drawn, classes=classes, image_shape=images, own_shape=shape
+    )
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -57,7 +65,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
-    except (OSError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no .npz file of plain arrays: {error}") from error
     missing = [name for name in ARRAYS if name not in arrays]
     if missing:
@@ -78,10 +86,14 @@ def _check_split(path, split: str, x: np.ndarray, y: np.ndarray, n: int) -> None
             f"n_{split}={n} is larger than what {path} has: {len(x)} {split} points."
         )
     for name, values in ((f"x_{split}", x), (f"y_{split}", y)):
-        if not np.issubdtype(values.dtype, np.number):
-            raise ValueError(f"{path}: {name} has the type {values.dtype}, no number.")
-        if not np.all(np.isfinite(values)):
-            where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+        real = (np.integer, np.floating)
+        if not any(np.issubdtype(values.dtype, kind) for kind in real):
+            raise ValueError(
+                f"{path}: {name} has the type {values.dtype}, no real number."
+            )
+        bad = ~(np.abs(values) <= np.finfo(np.float32).max)  # NaN too
+        if np.any(bad):
+            where = tuple(int(i) for i in np.argwhere(bad)[0])
             raise ValueError(f"{path}: {name} has {values[where]} at {where}.")
 
 

@@ -152,8 +152,8 @@ def _kept(size: Size, n: int, k: int, kind: Callable) -> int:
 def _kind(size: Size, blocks: Blocks, full: bool, once: bool) -> Callable:
     if size.shared or size.linear is None:
         return multiplied
-    pairing = (blocks.rows, blocks.columns, full)
-    return order(size.linear, blocks.outputs, pairing, once)
+    pairing = (blocks.rows, blocks.columns, blocks.outputs, full)
+    return order(size.linear, pairing, once)
 
 
 def _cost(blocks: Blocks, n1: int, n2: int, k: int, full: bool) -> int:

@@ -9,11 +9,14 @@ Where not even that holds (parameters that several modules share, calls inside a
 signals are one-hot.
 """
 
+import math
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from zoo.finite.calls import Call, Key, Path, intercept, record
@@ -36,7 +39,19 @@ class Site(NamedTuple):
 
 
 def sites(net: nn.Module, variables: Any, x: Any) -> list[Site]:
-    """Places for all parameters that are trained, in the order of the forward pass."""
+    """Places for all parameters that are trained, in the order of the forward pass.
+
+    The network itself, as one place, where its modules are not all there is to it.
+    """
+    places = _places(net, variables, x)
+    if complete(net, variables, x):
+        return places
+    leaves = tuple(leaf for site in places for leaf in site.leaves)
+    return [Site(record(net, variables, x)[-1:], leaves, None)]
+
+
+def _places(net: nn.Module, variables: Any, x: Any) -> list[Site]:
+    """The places by modules."""
     calls = record(net, variables, x)
     for call in calls:
         if call.layer is not None and call.layer.couples_batch:
@@ -117,7 +132,7 @@ def factors(
     variables: Any,
     x: jax.Array,
     outputs: tuple[int, int],
-    pairing: tuple[int, int, bool],
+    pairing: tuple[int, int, int, bool],
     once: bool,
 ) -> list[Factor]:
     """The derivatives at a batch, site by site.
@@ -127,12 +142,14 @@ def factors(
         variables: its collections, "params" among them.
         x: the batch, [n, ...].
         outputs: the first of the outputs, and the one after the last.
-        pairing: number of points on either side and whether all pairs of outputs are
-            asked for; decides which matrices are multiplied first.
+        pairing: numbers of points on either side and of outputs, and whether all pairs
+            of outputs are asked for; decides which matrices are multiplied first.
         once: whether the points are multiplied with no others.
     """
     places = sites(net, variables, x)
-    inputs, signals = _signals(net, variables, x, outputs, places)
+    k = jax.eval_shape(net.apply, variables, x).shape[1]
+    chosen = jnp.eye(k)[slice(*outputs)]
+    inputs, signals = _signals(net, variables, x, chosen, places)
     found: list[Factor] = []
     for site in places:
         g = [signals[call.key] for call in site.calls]
@@ -145,9 +162,17 @@ def factors(
 
 
 def _linear(
-    site: Site, h: list, g: list, pairing: tuple[int, int, bool], once: bool
+    site: Site, h: list, g: list, pairing: tuple[int, int, int, bool], once: bool
 ) -> Factor:
-    """Calls of one linear map are further positions of it."""
+    inputs, outputs = _matrices(site, h, g)
+    if inputs.ndim == 2:
+        return multiplied(inputs, outputs)
+    _, _, p, m = outputs.shape
+    return order((p, inputs.shape[-1], m), pairing, once)(inputs, outputs)
+
+
+def _matrices(site: Site, h: list, g: list) -> tuple[jax.Array, jax.Array]:
+    """Designs and signals; calls of one linear map are further positions of it."""
     shared = site.calls[0].rows == "shared"
     design: Any = site.design
     designs = [design(each) for each in h]
@@ -157,14 +182,7 @@ def _linear(
         each.reshape(*each.shape[:2], d.shape[-2], -1)
         for each, d in zip(g, designs, strict=True)
     ]
-    inputs, outputs = (
-        jnp.concatenate(designs, axis=-2),
-        jnp.concatenate(signals, axis=2),
-    )
-    if shared:
-        return multiplied(inputs, outputs)
-    k, _, p, m = outputs.shape
-    return order((p, inputs.shape[-1], m), k, pairing, once)(inputs, outputs)
+    return jnp.concatenate(designs, axis=-2), jnp.concatenate(signals, axis=2)
 
 
 def _jacobian(site: Site, variables: Any, h: jax.Array, g: jax.Array) -> Flat:
@@ -194,9 +212,9 @@ def _jacobian(site: Site, variables: Any, h: jax.Array, g: jax.Array) -> Flat:
 
 
 def _signals(
-    net: nn.Module, variables: Any, x: jax.Array, outputs: tuple[int, int], places: Any
+    net: nn.Module, variables: Any, x: jax.Array, chosen: jax.Array, places: Any
 ) -> tuple[dict[Key, jax.Array], dict[Key, jax.Array]]:
-    """Inputs of the calls, and the derivatives of the outputs by their results."""
+    """Inputs of the calls, and derivatives by their results of `chosen` [k', k] @ f."""
     calls = {call.key: call for site in places for call in site.calls}
 
     def forward(shifts: dict[Key, jax.Array]) -> tuple[Any, dict]:
@@ -217,7 +235,7 @@ def _signals(
     }
     out, pullback, inputs = jax.vjp(forward, shifts, has_aux=True)
     n, k = out.shape
-    chosen = jnp.eye(k, dtype=out.dtype)[slice(*outputs)]
+    chosen = chosen.astype(out.dtype)
 
     def at_all(e: jax.Array) -> dict[Key, jax.Array]:
         (found,) = pullback(jnp.broadcast_to(e, (n, k)))
@@ -232,3 +250,84 @@ def _signals(
         each = jax.vmap(jax.vmap(at_one, (None, 0)), (0, None))
         signals |= each(chosen, jnp.eye(n, dtype=out.dtype))
     return inputs, signals
+
+
+def complete(net: nn.Module, variables: Any, x: Any) -> bool:
+    """Whether the sites hold all there is to the derivatives by their parameters.
+
+    A network may use a parameter beside its module's own call (a tied embedding), stop
+    its gradient, or reorder examples between two calls. Compared at random parameters
+    of the same shapes, at one example of two, for a random combination of outputs: the
+    norm of the derivatives by each site's parameters, as the site and as the network
+    have it. The zoo's own layers do nothing of the kind.
+    """
+    leaves, tree = jax.tree.flatten((variables, x))
+    specs = tuple(jax.ShapeDtypeStruct(np.shape(a), a.dtype) for a in leaves)
+    try:
+        return _complete_cached(net, tree, specs)
+    except TypeError as error:
+        if "unhashable" not in str(error):
+            raise
+        return _complete(net, tree, specs)
+
+
+def _complete(net: nn.Module, tree: Any, specs: tuple) -> bool:
+    variables, x = tree.unflatten(specs)
+    x = jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype)
+    places = _places(net, variables, x)
+    if all(call.layer is not None for site in places for call in site.calls):
+        return True
+    with jax.ensure_compile_time_eval(), jax.default_matmul_precision("highest"):
+        found = jax.jit(partial(_norms, net, variables, x, places))()
+    ours, theirs = np.asarray(found, np.float64)
+    scale = np.maximum(ours, theirs)
+    types = [spec.dtype for spec in specs if jnp.issubdtype(spec.dtype, jnp.floating)]
+    error = max(1e-4, *(10 * float(jnp.finfo(dtype).eps) for dtype in types))
+    near = np.abs(ours - theirs) <= error * scale
+    return bool(np.all(near | (scale <= 1e-6 * scale.max(initial=0.0))))
+
+
+_complete_cached = lru_cache(maxsize=64)(_complete)
+
+
+def _norms(net: nn.Module, variables: Any, x: Any, places: list[Site]) -> jax.Array:
+    """Norms of the derivatives by each site's parameters: the sites', the network's."""
+    count = len(jax.tree.leaves(variables))
+    keys = iter(jax.random.split(jax.random.key(0), 2 + count))
+    drawn = jax.tree.map(lambda spec: jnp.ones(spec.shape, spec.dtype), variables)
+    drawn["params"] = jax.tree.map(
+        lambda spec: _random(spec, next(keys)), variables["params"]
+    )
+    points = _random(x, next(keys))
+    out: Any = jax.eval_shape(net.apply, drawn, points)
+    mix = jax.random.normal(next(keys), (1, *out.shape[1:]), out.dtype)
+
+    def mixed(params: Any) -> jax.Array:
+        f: Any = net.apply(drawn | {"params": params}, points)
+        return jnp.vdot(mix[0], f[0])
+
+    truth: dict[Any, Any] = flatten_dict(jax.grad(mixed)(drawn["params"]))
+    inputs, signals = _signals(net, drawn, points, mix, places)
+    found = []
+    for site in places:
+        g = [signals[call.key] for call in site.calls]
+        h = [inputs[call.key] for call in site.calls]
+        if site.design is None:
+            flat = _jacobian(site, drawn, h[0], g[0])
+        else:
+            flat = multiplied(*_matrices(site, h, g))
+        leaves = [jnp.ravel(truth[leaf]).astype(jnp.float32) for leaf in site.leaves]
+        found.append(jnp.linalg.norm(flat.d[0].astype(jnp.float32)))
+        found.append(jnp.linalg.norm(jnp.concatenate(leaves)))
+    return jnp.stack(found).reshape(-1, 2).T
+
+
+def _random(spec: Any, key: jax.Array) -> jax.Array:
+    """Weights of variance one over the fan-in, vectors near one, whole numbers 0, 1."""
+    shape = spec.shape
+    if not jnp.issubdtype(spec.dtype, jnp.floating):
+        return jax.random.bernoulli(key, 0.5, shape).astype(spec.dtype)
+    drawn = jax.random.normal(key, shape)
+    if len(shape) < 2:
+        return (1.0 + 0.3 * drawn).astype(spec.dtype)
+    return (drawn / math.prod(shape[:-1]) ** 0.5).astype(spec.dtype)

@@ -84,7 +84,7 @@ ENTRY = 64  # multiplications in the time that an entry of an array takes
 
 
 def order(
-    linear: tuple[int, int, int], k: int, pairing: tuple[int, int, bool], once: bool
+    linear: tuple[int, int, int], pairing: tuple[int, int, int, bool], once: bool
 ) -> Callable[[jax.Array, jax.Array], Factor]:
     """`Pair`, `Stream` or `multiplied`, whichever takes the least time.
 
@@ -92,11 +92,11 @@ def order(
 
     Args:
         linear: p, q and m of the map.
-        k: number of outputs.
-        pairing: points on either side, and whether all pairs of outputs are asked for.
+        pairing: points on either side, outputs, and whether all pairs of them are
+            asked for.
         once: whether these points are multiplied with no others.
     """
-    (p, q, m), (n1, n2, full) = linear, pairing
+    (p, q, m), (n1, n2, k, full) = linear, pairing
     points, pairs = k * (n1 + n2), n1 * n2 * (k * k if full else k)
     sums = pairs if full else n1 * n2  # over p and p', of pairs
     out, products = points * p * q * m, pairs * q * m
@@ -120,15 +120,14 @@ def summed(a: Any, b: Any) -> jax.Array:
 def every(a: Any, b: Any) -> jax.Array:
     """Theta for all pairs of outputs, [k, n1, k, n2]."""
     if isinstance(a, Flat):
-        k = a.d.shape[1]
-        theta = _outer(*(f.d.reshape(f.points * k, -1) for f in (a, b)))
-        return theta.reshape(a.points, k, b.points, k).transpose(1, 0, 3, 2)
-    k, p = a.g.shape[0], a.h.shape[1]
+        theta = _outer(*(f.d.reshape(-1, f.d.shape[-1]) for f in (a, b)))
+        shape = (*a.d.shape[:2], *b.d.shape[:2])
+        return theta.reshape(shape).transpose(1, 0, 3, 2)
     designs = _outer(*(f.h.reshape(-1, f.h.shape[-1]) for f in (a, b)))
     signals = _outer(*(f.g.reshape(-1, f.g.shape[-1]) for f in (a, b)))
-    signals = signals.reshape(k, a.points, p, k, b.points, p)
-    products = signals * designs.reshape(1, a.points, p, 1, b.points, p)
-    return products.sum((2, 5))
+    signals = signals.reshape(*a.g.shape[:3], *b.g.shape[:3])
+    designs = designs.reshape(1, *a.h.shape[:2], 1, *b.h.shape[:2])
+    return (signals * designs).sum((2, 5))
 
 
 def _outer(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -117,7 +117,7 @@ def _kernel(
     x64 = _x64()
     points = (jnp.asarray(x1), jnp.asarray(x1 if x2 is None else x2))
     n1, n2, k = x1.shape[0], points[1].shape[0], _outputs(net, variables, x1)
-    pairing = (blocks.rows, blocks.columns, full)
+    pairing = (*blocks, full)
     derive, whole = _programs(net)
     once = blocks == (n1, n2, k)
     if not double and once:
@@ -162,7 +162,7 @@ def _make_programs(net: nn.Module) -> tuple[Callable, Callable]:
         left = derive(variables, x1, outputs, pairing, True)
         right = None if x2 is None else derive(variables, x2, outputs, pairing, True)
         with jax.default_matmul_precision("highest"):
-            return contract(left, right, pairing[2])
+            return contract(left, right, pairing[-1])
 
     return (
         jax.jit(derive, static_argnames=("outputs", "pairing", "once")),

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
 from zoo.data import Dataset, load
 from zoo.layers import ACTIVATIONS
@@ -63,6 +65,10 @@ def build(
         for field in dataclasses.fields(network)
         if field.name not in OWN
     }
+    if "width" not in fields:
+        raise ValueError(
+            f"--arch={arch} has no field 'width', which the experiment varies."
+        )
     supplied = {"width": width, "out": out} | given
     values = {name: value for name, value in supplied.items() if name in fields}
     for name, value in options.items():
@@ -105,6 +111,24 @@ READERS: dict[type, Callable[[str], Any]] = {
 def from_data(data: Dataset) -> dict[str, Any]:
     """What a network may take from its data beside the points."""
     return {} if data.graph is None else {"graph": data.graph}
+
+
+def require_outputs(arch: str, net: nn.Module, data: Dataset) -> None:
+    """Refuses a user's network that does not map the data's points to its targets."""
+    x, k = jnp.asarray(data.x_train[:2]), data.y_train.shape[1]
+    try:
+        out: Any = jax.eval_shape(net.init_with_output, jax.random.key(0), x)[0]
+    except Exception as error:  # a user's module may fail in any way
+        why = str(error).partition("\n")[0]
+        raise ValueError(
+            f"--arch={arch} cannot be applied to inputs {x.shape} of {data.name}: {why}"
+        ) from error
+    if getattr(out, "shape", None) != (len(x), k):
+        raise ValueError(
+            f"--arch={arch} maps inputs {x.shape} of {data.name} to "
+            f"{getattr(out, 'shape', 'no array')}; allowed is {(len(x), k)}: its field "
+            "'out' is the number of targets."
+        )
 
 
 def example(

@@ -19,7 +19,7 @@ from zoo.finite.ntk import plan_blocks
 from zoo.gap import nets, sides, store, summary
 from zoo.gap.cell import InfiniteSide, critical_rates, measure_cell
 from zoo.gap.config import Config
-from zoo.gap.nets import find_architecture, from_data
+from zoo.gap.nets import find_architecture, from_data, require_outputs
 from zoo.infinite.predict import Dynamics
 
 LOSS = "1/(2n) sum_i |f(x_i) - y_i|^2"
@@ -65,7 +65,10 @@ class Experiment:
             data_dir,
         ).shaped(inputs)
         self.times = record_times(config.steps, config.records)
-        self.limit_kind = sides.limit_kind(config, self.net(config.widths[0]))
+        narrow = self.net(config.widths[0])
+        if ":" in config.arch:
+            require_outputs(config.arch, narrow, self.data)
+        self.limit_kind = sides.limit_kind(config, narrow)
         self._limits: dict[Any, InfiniteSide | None] = {}
         self._critical: dict[int, float] = {}
         for width in config.widths:

@@ -39,6 +39,7 @@ def kernel_fn(net: Any) -> Callable[..., Any]:
     Raises:
         NotImplementedError: if the limit does not exist or has no known form: it names
             the layer and the reason, and says what to call instead.
+        TypeError: if it is no network of `zoo.models`, which alone know their limits.
 
     Example:
         >>> import jax.numpy as jnp, zoo
@@ -47,6 +48,12 @@ def kernel_fn(net: Any) -> Callable[..., Any]:
         >>> kernel(jnp.ones((1, 4)), get="nngp").shape
         (1, 1)
     """
+    if not hasattr(net, "kernels"):
+        raise TypeError(
+            f"{type(net).__name__} is no network of zoo.models, and nothing states its "
+            "infinite-width limit: sample it with zoo.monte_carlo_kernel_fn(net, key, "
+            "n_samples)."
+        )
     kind, why = net.limit()
     if kind in INSTEAD:
         raise NotImplementedError(
@@ -69,12 +76,23 @@ def kernel_fn(net: Any) -> Callable[..., Any]:
 def kernel_matrix(
     net: Any, x1: np.ndarray, x2: np.ndarray | None = None, get: Get = "ntk"
 ) -> Any:
-    """Kernels in float64, as NumPy arrays [n1, n2]; arguments as for `kernel_fn`."""
+    """Kernels in float64, as NumPy arrays [n1, n2]; arguments as for `kernel_fn`.
+
+    Raises:
+        ValueError: if an entry is not finite; and as `kernel_fn`.
+    """
     kernel = kernel_fn(net)
     with float64():
         points = [None if x is None else np.asarray(x, _wide(x)) for x in (x1, x2)]
         out = jax.jit(kernel, static_argnames="get")(*points, get=get)
-        return jax.tree.map(np.asarray, out)
+        found = jax.tree.map(np.asarray, out)
+    if not all(np.all(np.isfinite(a)) for a in jax.tree.leaves(found)):
+        why = net.limit().why
+        raise ValueError(
+            f"the kernel of {type(net).__name__} has entries that are not finite: the "
+            f"inputs are, or a variance is too large{f' ({why})' if why else ''}."
+        )
+    return found
 
 
 def _wide(x: np.ndarray) -> Any:

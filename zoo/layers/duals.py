@@ -11,7 +11,7 @@ broadcast against each other.
 import dataclasses
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -148,7 +148,9 @@ def _hermite_rule() -> tuple[np.ndarray, np.ndarray]:
     return x, he.T
 
 
-def numeric_dual(phi: Callable, k12: Array, k11: Array, k22: Array) -> Dual:
+def numeric_dual(
+    phi: Callable, most: float, k12: Array, k11: Array, k22: Array
+) -> Dual:
     """The dual of a smooth activation, by its Hermite series (Mehler's formula).
 
         value = sum_j a_j(k11) a_j(k22) rho^j,    rho = k12 / sqrt(k11 k22),
@@ -156,7 +158,8 @@ def numeric_dual(phi: Callable, k12: Array, k11: Array, k22: Array) -> Dual:
     where a_j(q) is the j-th normalized Hermite coefficient of x -> phi(sqrt(q) x).
     400 terms. The error is largest at rho = 1, where it is the tail of sum_j a_j^2 or,
     for the slope, of sum_j j a_j^2: singularities of phi near the real line, in units
-    of sqrt(q), make it long. `ACTIVATIONS` says how far each may go in float64.
+    of sqrt(q), make it long. `ACTIVATIONS` says how far each may go in float64; at
+    variances above `most` the dual is NaN.
     """
     x, he = (jnp.asarray(a, k12.dtype) for a in _hermite_rule())
 
@@ -179,7 +182,8 @@ def numeric_dual(phi: Callable, k12: Array, k11: Array, k22: Array) -> Dual:
     terms = (coefficients(k11), coefficients(k22), order)
     zeros = jnp.zeros(jnp.broadcast_shapes(k12.shape, k11.shape, k22.shape), rho.dtype)
     (value, slope), _ = jax.lax.scan(horner, (zeros, zeros), terms, reverse=True)
-    return Dual(value, slope / scale)
+    inside = jnp.where(jnp.maximum(k11, k22) <= most, 1.0, jnp.nan).astype(rho.dtype)
+    return Dual(value * inside, slope / scale * inside)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,10 +223,13 @@ def relu_mean(q: Array) -> jax.Array:
     return jnp.sqrt(q / TWO_PI)
 
 
-def _series(fn: Callable, error: str, up_to: float, **about: Any) -> Activation:
+def _series(fn: Callable, error: str, up_to: float, most: float) -> Activation:
     """An activation with a numerical dual and its relative error in float64."""
-    stated = f"Hermite series, within {error} at gain^2 * variance up to {up_to:g}"
-    return Activation(fn, partial(numeric_dual, fn), numeric=stated, **about)
+    stated = (
+        f"Hermite series, within {error} at gain^2 * variance up to {up_to:g}, within "
+        f"1e-6 up to {most:g}, NaN above"
+    )
+    return Activation(fn, partial(numeric_dual, fn, most), numeric=stated)
 
 
 ACTIVATIONS = {
@@ -237,8 +244,8 @@ ACTIVATIONS = {
     "cos": Activation(jnp.cos, cos_dual),
     "gaussian": Activation(lambda x: jnp.exp(-(x**2) / 2.0), gaussian_dual),
     "gabor": Activation(gabor, gabor_dual),
-    "tanh": _series(jnp.tanh, "1e-13", 2.5),
-    "sigmoid": _series(nn.sigmoid, "1e-9", 20.0),
-    "softplus": _series(nn.softplus, "1e-12", 20.0),
-    "sinc": _series(sinc, "1e-12", 200.0),
+    "tanh": _series(jnp.tanh, "1e-13", 2.5, 10.0),
+    "sigmoid": _series(nn.sigmoid, "1e-9", 20.0, 40.0),
+    "softplus": _series(nn.softplus, "1e-12", 20.0, 80.0),
+    "sinc": _series(sinc, "1e-12", 200.0, 320.0),
 }

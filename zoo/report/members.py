@@ -2,7 +2,8 @@
 
 import inspect
 
-from zoo.gap.nets import example
+from zoo import data
+from zoo.gap.nets import build, from_data
 from zoo.models import ARCHITECTURES
 
 COLUMNS = ["--arch", "hyper-parameters", "network", "paper", "trained", "limit", "data"]
@@ -18,8 +19,10 @@ def members() -> list[list[str]]:
     """A row for each architecture at its defaults, and for each variant it names."""
     rows = []
     for name, network in ARCHITECTURES.items():
+        points = data.load(network.data, 8, 4).shaped(network.inputs)
         for options in ({}, *network.variants):
-            kind, why = example(name, 8, **options)[0].limit()
+            net = build(name, 8, 1, options, **from_data(points))
+            kind, why = net.limit()
             limit = f"{kind}: {why}" if why else kind
             said = ",".join(f"{k}={v}" for k, v in options.items())
             row = [name, said, network.__name__, network.paper, network.trains]
