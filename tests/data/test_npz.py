@@ -64,7 +64,7 @@ NAN[2, 1] = np.nan
         ({"y_train": None}, "has no array y_train"),
         ({"x_test": RNG.normal(size=(5, 3))}, r"shape \(4,\), x_test of \(3,\)"),
         ({"y_train": np.arange(4)}, r"y_train \(4,\)"),
-        ({"x_train": np.full((6, 4), "a")}, "type <U1, no number"),
+        ({"x_train": np.full((6, 4), "a")}, "type <U1, no real number"),
         ({"y_train": np.asarray([0, -1, 2, 0, 1, 2])}, "negative whole number"),
         ({"x_train": np.zeros(6)}, r"x_train has the shape \(6,\)"),
     ],

@@ -35,12 +35,12 @@ PHI = {
         lambda x: -np.sign(x) * special.spherical_jn(1, np.abs(x)),
     ),
 }
-# What the numerical duals state: relative error at variances up to, and 1e-6 up to.
+# What the numerical duals state: relative errors, each at variances up to.
 STATED = {
-    "tanh": (1e-13, 2.5, 10.0),
-    "sigmoid": (1e-9, 20.0, 40.0),
-    "softplus": (1e-12, 20.0, 80.0),
-    "sinc": (1e-12, 200.0, 320.0),
+    "tanh": (1e-13, 2.5, 1e-6, 10.0),
+    "sigmoid": (1e-9, 20.0, 1e-6, 40.0),
+    "softplus": (1e-12, 20.0, 1e-4, 320.0),
+    "sinc": (1e-12, 200.0, 1e-6, 320.0),
 }
 # (k12, k11, k22): generic, unequal variances, negative, small, nearly degenerate.
 COVARIANCES = [
@@ -114,14 +114,15 @@ def test_numeric_duals_keep_their_stated_error(name, x64):
 
     The oracle is one-dimensional: the trapezoid rule against the Gaussian.
     """
-    error, largest, most = STATED[name]
+    error, largest, loose, most = STATED[name]
     stated = ACTIVATIONS[name].numeric
-    assert f"within {error:.0e}".replace("e-0", "e-") in stated
-    assert f"gain^2 * variance up to {largest:g}, within 1e-6 up to {most:g}" in stated
+    said = f"within {error:.0e} at gain^2 * variance up to {largest:g}, "
+    said += f"within {loose:.0e} up to {most:g}"
+    assert said.replace("e-0", "e-") in stated
     x = np.arange(-14_000, 14_001) * 1e-3
     weight = 1e-3 * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
     for q in (0.01 * largest, 0.3 * largest, largest, most):
-        error = error if q <= largest else 1e-6
+        error = error if q <= largest else loose
         k = jnp.asarray(q)
         for value, phi in zip(ACTIVATIONS[name].dual(k, k, k), PHI[name], strict=True):
             want = weight @ phi(np.sqrt(q) * x) ** 2

@@ -223,11 +223,13 @@ def relu_mean(q: Array) -> jax.Array:
     return jnp.sqrt(q / TWO_PI)
 
 
-def _series(fn: Callable, error: str, up_to: float, most: float) -> Activation:
+def _series(
+    fn: Callable, error: str, up_to: float, loose: str, most: float
+) -> Activation:
     """An activation with a numerical dual and its relative error in float64."""
     stated = (
         f"Hermite series, within {error} at gain^2 * variance up to {up_to:g}, within "
-        f"1e-6 up to {most:g}, NaN above"
+        f"{loose} up to {most:g}, NaN above"
     )
     return Activation(fn, partial(numeric_dual, fn, most), numeric=stated)
 
@@ -244,8 +246,8 @@ ACTIVATIONS = {
     "cos": Activation(jnp.cos, cos_dual),
     "gaussian": Activation(lambda x: jnp.exp(-(x**2) / 2.0), gaussian_dual),
     "gabor": Activation(gabor, gabor_dual),
-    "tanh": _series(jnp.tanh, "1e-13", 2.5, 10.0),
-    "sigmoid": _series(nn.sigmoid, "1e-9", 20.0, 40.0),
-    "softplus": _series(nn.softplus, "1e-12", 20.0, 80.0),
-    "sinc": _series(sinc, "1e-12", 200.0, 320.0),
+    "tanh": _series(jnp.tanh, "1e-13", 2.5, "1e-6", 10.0),
+    "sigmoid": _series(nn.sigmoid, "1e-9", 20.0, "1e-6", 40.0),
+    "softplus": _series(nn.softplus, "1e-12", 20.0, "1e-4", 320.0),
+    "sinc": _series(sinc, "1e-12", 200.0, "1e-6", 320.0),
 }
