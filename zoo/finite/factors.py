@@ -282,6 +282,7 @@ def _complete(net: nn.Module, tree: Any, specs: tuple) -> bool:
     ours, theirs = np.asarray(found, np.float64)
     scale = np.maximum(ours, theirs)
     types = [spec.dtype for spec in specs if jnp.issubdtype(spec.dtype, jnp.floating)]
+    # Rounding: some digits of the coarsest type, and of sums in float32.
     error = max(1e-4, *(10 * float(jnp.finfo(dtype).eps) for dtype in types))
     near = np.abs(ours - theirs) <= error * scale
     return bool(np.all(near | (scale <= 1e-6 * scale.max(initial=0.0))))
