@@ -10,6 +10,7 @@ signals are one-hot.
 """
 
 import math
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -20,8 +21,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from zoo.finite.calls import Call, Key, Path, intercept, record
+from zoo.finite.channels import apart
 from zoo.finite.designs import Design, design_of
-from zoo.finite.gram import Factor, Flat, multiplied, order
+from zoo.finite.gram import Apart, Factor, Flat, multiplied, order
 
 
 class Site(NamedTuple):
@@ -149,26 +151,88 @@ def factors(
     places = sites(net, variables, x)
     k = jax.eval_shape(net.apply, variables, x).shape[1]
     chosen = jnp.eye(k)[slice(*outputs)]
-    inputs, signals = _signals(net, variables, x, chosen, places)
+    weight, kept = _kept_apart(net, variables, x, places)
+    rest = [site for site in places if site not in kept]
+    inputs, signals = _signals(net, variables, x, chosen, rest)
+    if kept:  # with ones for weights, the part of the signals that no output changes
+        ones = _replaced(variables, weight, jnp.ones_like)
+        same, alone = _signals(net, ones, x, jnp.eye(1, k), kept)
+        inputs, signals = inputs | same, signals | alone
     found: list[Factor] = []
     for site in places:
         g = [signals[call.key] for call in site.calls]
         h = [inputs[call.key] for call in site.calls]
         if site.design is None:
             found.append(_jacobian(site, variables, h[0], g[0]))
+            continue
+        h, g = _matrices(site, h, g)
+        if h.ndim == 2:
+            found.append(multiplied(h, g))
+        elif site in kept:
+            matrix = flatten_dict(variables["params"])[weight]
+            found.append(_apart(h, g[0], chosen @ matrix.T, pairing, once))
         else:
-            found.append(_linear(site, h, g, pairing, once))
+            linear = (*h.shape[1:], g.shape[-1])
+            found.append(order(linear, pairing, once)(h, g))
     return found
 
 
-def _linear(
-    site: Site, h: list, g: list, pairing: tuple[int, int, int, bool], once: bool
+def _apart(
+    h: jax.Array,
+    s: jax.Array,
+    u: jax.Array,
+    pairing: tuple[int, int, int, bool],
+    once: bool,
 ) -> Factor:
-    inputs, outputs = _matrices(site, h, g)
-    if inputs.ndim == 2:
-        return multiplied(inputs, outputs)
-    _, _, p, m = outputs.shape
-    return order((p, inputs.shape[-1], m), pairing, once)(inputs, outputs)
+    """Of signals u[k, m] s[n, p, m]; as those of one output where they are summed."""
+    (n1, n2, _, full), linear = pairing, (*h.shape[1:], s.shape[-1])
+    if not full:
+        g = s[None] * jnp.linalg.norm(u, axis=0)[None, None, None]
+        return order(linear, (n1, n2, 1, full), once)(h, g)
+    kind = order(linear, pairing, once, apart=True)
+    return Apart(h, s, u) if kind is Apart else kind(h, s[None] * u[:, None, None])
+
+
+def _kept_apart(
+    net: nn.Module, variables: Any, x: Any, places: list[Site]
+) -> tuple[Path, list[Site]]:
+    """The last weights, [m, k], and sites whose channels stay apart up to them."""
+    calls = record(net, variables, x)
+    k = calls[-1].output.shape[1]
+    params: dict[Any, Any] = flatten_dict(variables["params"])
+    weights = [
+        leaf
+        for call in calls
+        for leaf in ((*call.key[0], "W"), (*call.key[0], "kernel"))
+        if leaf in params and params[leaf].ndim == 2 and params[leaf].shape[1] == k
+    ]
+    if k == 1 or not weights:
+        return (), []
+    last = weights[-1]
+
+    def stays(site: Site) -> bool:
+        (call, *others), design = site.calls, site.design
+        if design is None or others or call.rows != "batch":
+            return False
+        (_, *positions, m) = call.output.shape
+        rows = jax.eval_shape(design, call.input).shape[-2]
+        if (rows, m) != (math.prod(positions), len(params[last])):
+            return False
+
+        def program(weight: jax.Array, result: jax.Array) -> Any:
+            changed = _replaced(variables, last, lambda _: weight)
+            return _shifted(net, changed, x, {call.key: call}, {call.key: result})[0]
+
+        return apart(program, params[last], call.output)
+
+    return last, [site for site in places if stays(site)]
+
+
+def _replaced(variables: Any, leaf: Path, change: Callable) -> dict:
+    """The variables with one parameter changed."""
+    params: dict[Any, Any] = flatten_dict(variables["params"])
+    params[leaf] = change(params[leaf])
+    return {**variables, "params": unflatten_dict(params)}
 
 
 def _matrices(site: Site, h: list, g: list) -> tuple[jax.Array, jax.Array]:
@@ -211,24 +275,28 @@ def _jacobian(site: Site, variables: Any, h: jax.Array, g: jax.Array) -> Flat:
     return Flat(jax.vmap(pulled, (0, 1))(h[:, None], g[:, :, None]))
 
 
+def _shifted(
+    net: nn.Module, variables: Any, x: jax.Array, calls: dict[Key, Call], shifts: dict
+) -> tuple[Any, dict[Key, jax.Array]]:
+    """The outputs with `shifts` added to the results of calls, and these' inputs."""
+    inputs = {}
+
+    def visit(key, inside, context, args, kwargs, out):
+        if key not in calls:
+            return out
+        inputs[key] = calls[key].array(args, kwargs)
+        return out + shifts[key]
+
+    with intercept(visit):
+        return net.apply(variables, x), inputs
+
+
 def _signals(
     net: nn.Module, variables: Any, x: jax.Array, chosen: jax.Array, places: Any
 ) -> tuple[dict[Key, jax.Array], dict[Key, jax.Array]]:
     """Inputs of the calls, and derivatives by their results of `chosen` [k', k] @ f."""
     calls = {call.key: call for site in places for call in site.calls}
-
-    def forward(shifts: dict[Key, jax.Array]) -> tuple[Any, dict]:
-        inputs = {}
-
-        def visit(key, inside, context, args, kwargs, out):
-            if key not in calls:
-                return out
-            inputs[key] = calls[key].array(args, kwargs)
-            return out + shifts[key]
-
-        with intercept(visit):
-            return net.apply(variables, x), inputs
-
+    forward = partial(_shifted, net, variables, x, calls)
     shifts = {
         key: jnp.zeros(call.output.shape, call.output.dtype)
         for key, call in calls.items()
@@ -261,6 +329,7 @@ def complete(net: nn.Module, variables: Any, x: Any) -> bool:
     norm of the derivatives by each site's parameters, as the site and as the network
     have it. The zoo's own layers do nothing of the kind.
     """
+    x = jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype)
     leaves, tree = jax.tree.flatten((variables, x))
     specs = tuple(jax.ShapeDtypeStruct(np.shape(a), a.dtype) for a in leaves)
     try:
@@ -273,12 +342,17 @@ def complete(net: nn.Module, variables: Any, x: Any) -> bool:
 
 def _complete(net: nn.Module, tree: Any, specs: tuple) -> bool:
     variables, x = tree.unflatten(specs)
-    x = jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype)
     places = _places(net, variables, x)
     if all(call.layer is not None for site in places for call in site.calls):
         return True
+    rng = np.random.default_rng(0)
+    ones = jax.tree.map(lambda spec: np.ones(spec.shape, spec.dtype), variables)
+    drawn = jax.tree.map(partial(_random, rng), variables["params"])
+    k = jax.eval_shape(net.apply, variables, x).shape[1]
+    mix = rng.normal(size=(1, k)).astype(np.float32)
+    given = ({**ones, "params": drawn}, _random(rng, x), mix)
     with jax.ensure_compile_time_eval(), jax.default_matmul_precision("highest"):
-        found = jax.jit(partial(_norms, net, variables, x, places))()
+        found = jax.jit(partial(_norms, net, places))(*given)
     ours, theirs = np.asarray(found, np.float64)
     scale = np.maximum(ours, theirs)
     types = [spec.dtype for spec in specs if jnp.issubdtype(spec.dtype, jnp.floating)]
@@ -291,21 +365,14 @@ def _complete(net: nn.Module, tree: Any, specs: tuple) -> bool:
 _complete_cached = lru_cache(maxsize=64)(_complete)
 
 
-def _norms(net: nn.Module, variables: Any, x: Any, places: list[Site]) -> jax.Array:
+def _norms(
+    net: nn.Module, places: list[Site], drawn: Any, points: jax.Array, mix: jax.Array
+) -> jax.Array:
     """Norms of the derivatives by each site's parameters: the sites', the network's."""
-    count = len(jax.tree.leaves(variables))
-    keys = iter(jax.random.split(jax.random.key(0), 2 + count))
-    drawn = jax.tree.map(lambda spec: jnp.ones(spec.shape, spec.dtype), variables)
-    drawn["params"] = jax.tree.map(
-        lambda spec: _random(spec, next(keys)), variables["params"]
-    )
-    points = _random(x, next(keys))
-    out: Any = jax.eval_shape(net.apply, drawn, points)
-    mix = jax.random.normal(next(keys), (1, *out.shape[1:]), out.dtype)
 
     def mixed(params: Any) -> jax.Array:
         f: Any = net.apply(drawn | {"params": params}, points)
-        return jnp.vdot(mix[0], f[0])
+        return jnp.vdot(mix[0].astype(f.dtype), f[0])
 
     truth: dict[Any, Any] = flatten_dict(jax.grad(mixed)(drawn["params"]))
     inputs, signals = _signals(net, drawn, points, mix, places)
@@ -323,12 +390,12 @@ def _norms(net: nn.Module, variables: Any, x: Any, places: list[Site]) -> jax.Ar
     return jnp.stack(found).reshape(-1, 2).T
 
 
-def _random(spec: Any, key: jax.Array) -> jax.Array:
+def _random(rng: np.random.Generator, spec: Any) -> np.ndarray:
     """Weights of variance one over the fan-in, vectors near one, whole numbers 0, 1."""
     shape = spec.shape
     if not jnp.issubdtype(spec.dtype, jnp.floating):
-        return jax.random.bernoulli(key, 0.5, shape).astype(spec.dtype)
-    drawn = jax.random.normal(key, shape)
+        return rng.integers(0, 2, shape).astype(spec.dtype)
+    drawn = rng.normal(size=shape)
     if len(shape) < 2:
         return (1.0 + 0.3 * drawn).astype(spec.dtype)
     return (drawn / math.prod(shape[:-1]) ** 0.5).astype(spec.dtype)

@@ -61,12 +61,63 @@ class Pair(NamedTuple):
 class Stream(Pair):
     """The same, to be multiplied out for a few units at a time."""
 
+    @property
+    def unit(self) -> int:
+        """Numbers of one unit, multiplied out."""
+        return self.g.shape[0] * self.points * self.h.shape[-1]
+
     def height(self, full: bool) -> int:
         """Rows of a point in a product of matrices."""
         return self.g.shape[0] if full else 1
 
+    def some(self, g: jax.Array) -> Flat:
+        """Some units, multiplied out."""
+        return multiplied(self.h, g)
 
-Factor = Flat | Pair
+
+class Units(NamedTuple):
+    """Derivatives u[k, m] d[n, m, q]: what no output changes, what no point does."""
+
+    d: jax.Array
+    u: jax.Array
+
+    def rows(self, start: int, stop: int) -> "Units":
+        """Some of the points."""
+        return Units(self.d[start:stop], self.u)
+
+
+class Apart(NamedTuple):
+    """The same as sum_p h[n, p, q] s[n, p, m], for a few units at a time."""
+
+    h: jax.Array
+    s: jax.Array
+    u: jax.Array
+
+    @property
+    def points(self) -> int:
+        """Number n of points."""
+        return self.h.shape[0]
+
+    @property
+    def unit(self) -> int:
+        """Numbers of one unit: derivatives, and their products."""
+        return self.points * (self.h.shape[-1] + self.points)
+
+    def height(self, full: bool) -> int:
+        """Rows of a point in a product of matrices."""
+        return 1
+
+    def rows(self, start: int, stop: int) -> "Apart":
+        """Some of the points."""
+        return Apart(self.h[start:stop], self.s[start:stop], self.u)
+
+    def some(self, s: jax.Array, u: jax.Array) -> Units:
+        """Some units, multiplied out."""
+        n, m, q = self.points, s.shape[-1], self.h.shape[-1]
+        return Units(multiplied(self.h, s[None]).d.reshape(n, m, q), u)
+
+
+Factor = Flat | Pair | Apart
 
 
 def multiplied(h: jax.Array, g: jax.Array) -> Flat:
@@ -84,9 +135,12 @@ ENTRY = 64  # multiplications in the time that an entry of an array takes
 
 
 def order(
-    linear: tuple[int, int, int], pairing: tuple[int, int, int, bool], once: bool
-) -> Callable[[jax.Array, jax.Array], Factor]:
-    """`Pair`, `Stream` or `multiplied`, whichever takes the least time.
+    linear: tuple[int, int, int],
+    pairing: tuple[int, int, int, bool],
+    once: bool,
+    apart: bool = False,
+) -> Callable[..., Factor]:
+    """`Pair`, `Stream`, `multiplied` or `Apart`, whichever takes the least time.
 
     Counts the multiplications of products, and the entries written in between.
 
@@ -95,15 +149,24 @@ def order(
         pairing: points on either side, outputs, and whether all pairs of them are
             asked for.
         once: whether these points are multiplied with no others.
+        apart: whether the signals are of the form of `Apart`.
     """
     (p, q, m), (n1, n2, k, full) = linear, pairing
     points, pairs = k * (n1 + n2), n1 * n2 * (k * k if full else k)
     sums = pairs if full else n1 * n2  # over p and p', of pairs
     out, products = points * p * q * m, pairs * q * m
     between = n1 * n2 * p * p * q + pairs * p * p * m
-    if between + ENTRY * sums * p * p <= out + products + ENTRY * points * q * m:
-        return Pair
-    return Stream if once or 4 * out < products else multiplied
+    streamed = Stream if once or 4 * out < products else multiplied
+    times: dict[Callable[..., Factor], float] = {
+        Pair: between + ENTRY * sums * p * p,
+        streamed: out + products + ENTRY * points * q * m,
+    }
+    if apart:
+        units = (n1 + n2) * q + n1 * n2
+        own = (out + products / k) / k + pairs * m
+        parts = 1 + m * units / NUMBERS
+        times[Apart] = own + ENTRY * (m * units + parts * pairs)
+    return min(times, key=lambda kind: times[kind])
 
 
 def summed(a: Any, b: Any) -> jax.Array:
@@ -123,6 +186,10 @@ def every(a: Any, b: Any) -> jax.Array:
         theta = _outer(*(f.d.reshape(-1, f.d.shape[-1]) for f in (a, b)))
         shape = (*a.d.shape[:2], *b.d.shape[:2])
         return theta.reshape(shape).transpose(1, 0, 3, 2)
+    if isinstance(a, Units):
+        products = jnp.einsum("amq,bmq->mab", a.d, b.d)
+        outputs = a.u[:, None] * b.u[None]  # [k, k, m]
+        return jnp.einsum("cdm,mab->cdab", outputs, products).transpose(0, 2, 1, 3)
     designs = _outer(*(f.h.reshape(-1, f.h.shape[-1]) for f in (a, b)))
     signals = _outer(*(f.g.reshape(-1, f.g.shape[-1]) for f in (a, b)))
     signals = signals.reshape(*a.g.shape[:3], *b.g.shape[:3])
@@ -159,7 +226,7 @@ def contract(
         starts = splits(n, factor.height(full))
         ends = [*zip(starts, [*starts[1:], n], strict=True)]
 
-        def upper(f: Factor, n: int = n, ends: list = ends) -> list[jax.Array]:
+        def upper(f: Factor | Units, n: int = n, ends: list = ends) -> list[jax.Array]:
             return [product(f.rows(i, j), f.rows(i, n)) for i, j in ends]
 
         found.setdefault(tuple(starts), []).append(_streamed(upper, factor))
@@ -175,29 +242,29 @@ NUMBERS = 2**22  # of derivatives at a time: more leave the cache
 
 def _streamed(product: Callable, *factors: Factor) -> Any:
     """`product` of factors; of streams, its sum over parts of their units."""
-    streams = [f for f in factors if isinstance(f, Stream)]
+    streams = [f for f in factors if isinstance(f, Stream | Apart)]
     if not streams:
         return product(*factors)
-    m = streams[0].g.shape[-1]
-    unit = sum(f.g.shape[0] * f.points * f.h.shape[-1] for f in streams)
-    count = -(-m * unit // NUMBERS)
+    m = streams[0][1].shape[-1]
+    count = -(-m * sum(f.unit for f in streams) // NUMBERS)
     size = -(-m // count)
 
-    def parts(g: jax.Array) -> jax.Array:  # [k, n, p, m] -> [count, k, n, p, size]
-        g = jnp.pad(g, [(0, 0)] * 3 + [(0, size * count - m)])
-        return jnp.moveaxis(g.reshape(*g.shape[:3], count, size), 3, 0)
+    def parts(g: jax.Array) -> jax.Array:  # [..., m] -> [count, ..., size]
+        g = jnp.pad(g, [(0, 0)] * (g.ndim - 1) + [(0, size * count - m)])
+        return jnp.moveaxis(g.reshape(*g.shape[:-1], count, size), -2, 0)
 
-    def one(signals: list[jax.Array]) -> Any:
+    def one(signals: list[list[jax.Array]]) -> Any:
         pairs = zip(streams, signals, strict=True)
-        return product(*(multiplied(f.h, g) for f, g in pairs))
+        return product(*(f.some(*g) for f, g in pairs))
 
-    signals = [parts(f.g) for f in streams]
+    signals = [[parts(g) for g in f[1:]] for f in streams]
+    first = jax.tree.map(lambda g: g[0], signals)
     if count == 1:
-        return one([g[0] for g in signals])
-    shapes = jax.eval_shape(one, [g[0] for g in signals])
+        return one(first)
+    shapes = jax.eval_shape(one, first)
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
-    def step(total: Any, signals: list[jax.Array]) -> tuple[Any, None]:
+    def step(total: Any, signals: list[list[jax.Array]]) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, one(signals)), None
 
     return jax.lax.scan(step, zero, signals)[0]
