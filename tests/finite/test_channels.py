@@ -93,6 +93,13 @@ def test_mixed(name):
     assert not apart(MIXED[name], *example())
 
 
+def test_as_many_outputs_as_channels():
+    """A sum of features and outputs is of both."""
+    W, h = jnp.ones((M, M)), example()[1]
+    assert apart(lambda W, h: h.sum(1) @ W, W, h)
+    assert not apart(lambda W, h: h.sum(1) + h.sum(1) @ W, W, h)
+
+
 class Net(nn.Module):
     """Two layers before the mean of all positions: one whose channels stay apart."""
 
