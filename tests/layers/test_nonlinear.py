@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import special
+from scipy import integrate, special
 
 from zoo.layers import ACTIVATIONS
 
@@ -40,7 +40,7 @@ STATED = {
     "tanh": (1e-13, 2.5, 1e-6, 10.0),
     "sigmoid": (1e-9, 20.0, 1e-6, 40.0),
     "softplus": (1e-12, 20.0, 1e-4, 320.0),
-    "sinc": (1e-12, 200.0, 1e-6, 320.0),
+    "sinc": (1e-10, 1e4, 1e-6, 1e6),
 }
 # (k12, k11, k22): generic, unequal variances, negative, small, nearly degenerate.
 COVARIANCES = [
@@ -110,7 +110,7 @@ def test_duals_broadcast_and_survive_equal_inputs(name, x64):
 
 @pytest.mark.parametrize("name", sorted(STATED))
 def test_numeric_duals_keep_their_stated_error(name, x64):
-    """At equal inputs, where the series converges slowest, up to the largest variance.
+    """At equal inputs, where a series converges slowest, up to the largest variance.
 
     The oracle is one-dimensional: the trapezoid rule against the Gaussian.
     """
@@ -128,6 +128,76 @@ def test_numeric_duals_keep_their_stated_error(name, x64):
             want = weight @ phi(np.sqrt(q) * x) ** 2
             np.testing.assert_allclose(value, want, rtol=error)
     assert np.all(np.isnan(ACTIVATIONS[name].dual(k / 2, k / 2, 1.001 * k)))
+
+
+def sinc_strips(k12, k11, k22) -> tuple[float, float]:
+    """Value and slope from sinc(x) = (1/2) int cos(s x) ds: erf in t, adaptive in s."""
+    a, b = sorted((k11, k22))
+    if b == 0:
+        return 1.0, 0.0
+    r, rest = k12 / b, a - k12**2 / b
+
+    def strip(s, power):
+        ends = np.sqrt(b / 2) * (1 - s * r), np.sqrt(b / 2) * (1 + s * r)
+        inner = np.sqrt(np.pi / (2 * b)) * (special.erf(ends[0]) + special.erf(ends[1]))
+        if power:
+            fall = np.exp(-(ends[1] ** 2)) - np.exp(-(ends[0] ** 2))
+            inner = s * (s * r * inner + fall / b)
+        return np.exp(-(s**2) * rest / 2) * inner / 2
+
+    scales = np.outer([1, 3, 8, 20], [(rest + 1) ** -0.5, (b + 1) ** -0.5])
+    breaks = np.concatenate([scales[:, 0], 1 - scales[:, 1]])
+    edges = [0.0, *np.unique(breaks[(breaks > 0) & (breaks < 1)]), 1.0]
+    return tuple(
+        sum(
+            integrate.quad(strip, *ends, args=(power,), epsabs=0, epsrel=1e-13)[0]
+            for ends in itertools.pairwise(edges)
+        )
+        for power in (0, 1)
+    )
+
+
+CORRELATIONS = [-1.0, -0.999999, -0.5, 0.1, 0.9, 1 - 1e-8, 1.0]
+VARIANCES = [(q1, q2) for q1 in (0.01, 3.0, 500.0, 1e4, 1e6) for q2 in (0.5, 1e4, 1e6)]
+
+
+@pytest.mark.filterwarnings("ignore::scipy.integrate.IntegrationWarning")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_sinc_keeps_its_error_at_all_correlations(dtype, x64):
+    """Slopes are odd in k12: their error is that at equal inputs, not their own.
+
+    Single precision reads k12 to 6e-8 of sqrt(k11 k22), and a unit of k12 moves neither
+    by more than its size.
+    """
+    k = [(r * np.sqrt(q1 * q2), q1, q2) for q1, q2 in VARIANCES for r in CORRELATIONS]
+    dual = jax.jit(ACTIVATIONS["sinc"].dual)
+    got = np.asarray(dual(*(jnp.asarray(c, dtype) for c in zip(*k, strict=True))))
+    want = np.transpose([sinc_strips(*c) for c in k])
+    own = {q: sinc_strips(q, q, q)[1] for c in k for q in c[1:]}
+    scale = [want[0], [np.sqrt(own[q1] * own[q2]) for _, q1, q2 in k]]
+    error = np.abs(got - want) / scale
+    most = np.max(k, axis=1)
+    tolerance = np.where(most <= 1e4, 1e-10, 1e-6)
+    if dtype == "float32":
+        tolerance = 2e-5 + 6e-8 * most
+    assert np.all(error < tolerance), (error / tolerance).max(axis=1)
+
+
+def test_sinc_of_independent_and_of_no_inputs_and_its_mean(x64):
+    """At k12 = 0 the slope is zero and has a derivative, (1/3)^2 at no variance."""
+    zero = jnp.asarray(0.0)
+    np.testing.assert_allclose(
+        ACTIVATIONS["sinc"].dual(zero, zero, zero), (1, 0), atol=1e-15
+    )
+    curvature = jax.jacfwd(lambda k12: ACTIVATIONS["sinc"].dual(k12, zero, zero).slope)
+    np.testing.assert_allclose(curvature(zero), 1 / 9, rtol=1e-14)
+    x = np.arange(-14_000, 14_001) * 1e-3
+    weight = 1e-3 * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    for q in (0.0, 1e-6, 1.0, 1e4, 1e6):
+        want = weight @ PHI["sinc"][0](np.sqrt(q) * x)
+        np.testing.assert_allclose(
+            ACTIVATIONS["sinc"].first_moment(jnp.asarray(q)), want, rtol=1e-12
+        )
 
 
 def test_every_numeric_dual_states_its_error():

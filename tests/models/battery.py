@@ -233,6 +233,14 @@ COUNTS = {
     "allen_zhu_mlp": lambda m, L, k, d, p: (L * m * m, d * m + m * k),
     "allen_zhu_resnet": lambda m, L, k, d, p: (L * m * m, d * m + m * k),
     "appnp": lambda m, L, k, d, p: (d * m + m * m + m * k, 0),
+    "allen_zhu_cnn,padding=VALID": lambda m, L, k, d, p: (
+        9 * m * m * (L - 1) + (round(p**0.5) - 2 * L) ** 2 * m * m,
+        9 * d * m + m * k,
+    ),
+    "barboni_resnet,features=16": lambda m, L, k, d, p: (
+        L * m * 16,
+        d * m + 16 * m + m * k,
+    ),
     "barboni_resnet": lambda m, L, k, d, p: (L * m * m, d * m + m * m + m * k),
     "cnn": lambda m, L, k, d, p: (9 * d * m + 9 * m * m * (L - 1) + m * k, 0),
     "cnn,readout=flatten": lambda m, L, k, d, p: (
@@ -242,6 +250,10 @@ COUNTS = {
     "cnn,ends_trained=False": lambda m, L, k, d, p: (
         9 * m * m * (L - 1),
         9 * d * m + m * k,
+    ),
+    "cnn,kernel_size=2,stride=2,padding=VALID": lambda m, L, k, d, p: (
+        4 * d * m + 4 * m * m * (L - 1) + m * k,
+        0,
     ),
     "du_conv_resnet": lambda m, L, k, d, p: (
         9 * d * m + 9 * m * m * (L - 1) + p * m * k,
@@ -254,19 +266,42 @@ COUNTS = {
         m * k,
         (d + 1) * m + (m + 1) * m * (L - 1),
     ),
+    "kawaguchi_huang_mlp,sharpness=2.0,train=all": lambda m, L, k, d, p: (
+        (d + 1) * m + (m + 1) * m * (L - 1) + m * k,
+        0,
+    ),
+    "liao_masked_mlp,train=all": lambda m, L, k, d, p: (d * m + m * k, m),
     "liao_masked_mlp": lambda m, L, k, d, p: (d * m, m * k + m),
     "macdonald_resnet": lambda m, L, k, d, p: (d * m + 2 * m * m * L + m * k, 0),
+    "macdonald_resnet,norm=weight": lambda m, L, k, d, p: (
+        d * m + (2 * m + 1) * m * L + m * k,
+        0,
+    ),
     "mlp": lambda m, L, k, d, p: (d * m + m * m * (L - 1) + m * k, 0),
     "neural_field": lambda m, L, k, d, p: (
         (d + 1) * m + (m + 1) * m * (L - 1) + (m + 1) * k,
         0,
     ),
+    "neural_field,activation=relu,omega=1.0,encoding=8.0": lambda m, L, k, d, p: (
+        (2 * m + 1) * m + (m + 1) * m * (L - 1) + (m + 1) * k,
+        d * m,
+    ),
+    "nguyen_mlp,depth=1,hidden_init=lecun": lambda m, L, k, d, p: (d * m + m * k, 0),
     "nguyen_mlp": lambda m, L, k, d, p: (d * 32 + 32 * m + m * k, 0),
     "pinn": lambda m, L, k, d, p: ((d + 1) * m + m + 1, 0),
     "quadratic_net": lambda m, L, k, d, p: (d * m + m * m * (L - 1) + m * k, 0),
     "random_features": lambda m, L, k, d, p: (m * k, d * m),
     "res_gcn": lambda m, L, k, d, p: (d * m + m * m * L + m * k, 0),
     "resnet": lambda m, L, k, d, p: (9 * d * m + 2 * L * 9 * m * m + m * k, 0),
+    "resnet,groups=2,padding=CIRCULAR,layer_norm=True": lambda m, L, k, d, p: (
+        9 * d * m
+        + 18 * m * m * L
+        + 18 * m * m
+        + 36 * m * m * (2 * L - 1)
+        + 2 * m * m
+        + 2 * m * k,
+        0,
+    ),
     "terjek_mlp": lambda m, L, k, d, p: (
         (d + 1) * m + (m + 1) * m * (L - 1) + (m + 1) * k,
         0,

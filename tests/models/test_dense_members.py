@@ -286,6 +286,9 @@ def test_a_narrow_layer_leaves_no_limit():
     assert kind == "none"
     assert "narrow=5" in why
     assert NguyenMLP(width=64, depth=1).limit().kind == "exact"
+    xavier = NguyenMLP(width=64, depth=1, hidden_init="xavier")
+    assert xavier.limit().kind == "none"
+    assert xavier.rate == 0
 
 
 @pytest.mark.parametrize(

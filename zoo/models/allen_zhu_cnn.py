@@ -40,6 +40,7 @@ class AllenZhuCNN(Architecture):
     inputs = "image"
     parameterization = "standard"
     smoke = {"depth": 2}
+    variants = ({"padding": "VALID"},)
 
     width: int
     depth: int = 2

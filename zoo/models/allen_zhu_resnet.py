@@ -41,6 +41,7 @@ class AllenZhuResNet(Architecture):
     paper = "Allen-Zhu, Li & Song 2019"
     trains = "hidden layers"
     data = "unit_digits"
+    variants = ({"depth": 1},)
     parameterization = "standard"
 
     width: int

@@ -1,7 +1,7 @@
 """The residual network of Barboni, Peyre & Vialard, linear in its parameters."""
 
 from zoo.layers import ACTIVATIONS, Dense, FixedFeatureResiduals, Nonlinear, Serial
-from zoo.models.base import Architecture
+from zoo.models.base import Architecture, Limit
 from zoo.names import check_name
 
 
@@ -30,7 +30,8 @@ class BarboniResNet(Architecture):
         width: dimension m of z.
         depth: number D of steps, at least 1.
         out: number of outputs k.
-        features: number q of features; 0 means `width`.
+        features: number q of features; 0 means `width`. A fixed number stays random at
+            any width, so that there is no limit.
         activation: a name in `zoo.layers.ACTIVATIONS`.
         sigma_w: scale of the features' weights.
 
@@ -40,6 +41,7 @@ class BarboniResNet(Architecture):
 
     paper = "Barboni, Peyre & Vialard 2022"
     trains = "the outer matrix of every step"
+    variants = ({"features": 16},)
 
     width: int
     depth: int = 5
@@ -54,6 +56,15 @@ class BarboniResNet(Architecture):
         self.require(self.sigma_w > 0, "sigma_w", "> 0")
         check_name("activation", self.activation, ACTIVATIONS)
         super().__post_init__()
+
+    def limit(self) -> Limit:
+        """Exact where the features grow with the width."""
+        if not self.features:
+            return super().limit()
+        return Limit(
+            "none",
+            f"features={self.features} stay random at any width, and with them the NTK",
+        )
 
     def layers(self) -> Serial:
         """Dense (A), the steps, Dense (B)."""

@@ -53,7 +53,12 @@ class CNN(Architecture):
     paper = "Arora et al. 2019"
     inputs = "image"
     smoke = {"depth": 2}
-    variants = ({"readout": "flatten"}, {"ends_trained": False})
+    variants = (
+        {"readout": "flatten"},
+        {"ends_trained": False},
+        {"kernel_size": 2, "stride": 2, "padding": "VALID"},
+        {"parameterization": "standard", "padding": "CIRCULAR", "pool": 2},
+    )
 
     width: int
     depth: int = 2

@@ -61,6 +61,7 @@ class DuResNet(Architecture):
     """
 
     paper = "Du et al. 2019"
+    variants = ({"depth": 1},)
 
     width: int
     depth: int = 3
@@ -118,6 +119,7 @@ class DuConvResNet(DuResNet):
 
     inputs = "image"
     smoke = {"depth": 2}
+    variants = ()
 
     kernel_size: int = 3
 

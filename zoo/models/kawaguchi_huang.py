@@ -44,6 +44,7 @@ class KawaguchiHuangMLP(Architecture):
     paper = "Kawaguchi & Huang 2019"
     trains = "last layer; all with train='all'"
     smoke = {"depth": 2}
+    variants = ({"activation": "sigmoid"}, {"sharpness": 2.0, "train": "all"})
 
     width: int
     depth: int = 1

@@ -34,6 +34,7 @@ class LiaoMaskedMLP(Architecture):
 
     paper = "Liao & Kyrillidis 2022"
     trains = "first layer; all with train='all'"
+    variants = ({"train": "all"},)
 
     width: int
     out: int = 1

@@ -54,6 +54,7 @@ class MacDonaldResNet(Architecture):
     """
 
     paper = "MacDonald et al. 2023"
+    variants = ({"norm": "batch"}, {"norm": "weight"})
 
     width: int
     depth: int = 2

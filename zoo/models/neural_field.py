@@ -47,6 +47,12 @@ class NeuralField(Architecture):
     paper = "Saratchandran et al. 2024"
     trains = "all but the encoding"
     data = "waves"
+    variants = (
+        {"activation": "sinc", "omega": 4.0, "parameterization": "ntk"},
+        {"activation": "gaussian", "omega": 2.0, "depth": 2},
+        {"activation": "gabor", "omega": 1.0},
+        {"activation": "relu", "omega": 1.0, "encoding": 8.0},
+    )
 
     width: int
     depth: int = 1

@@ -1,7 +1,7 @@
 """The pyramid of Nguyen: one wide layer, the last hidden one."""
 
 from zoo.layers import Dense, Nonlinear, Serial
-from zoo.models.base import Architecture, Exponents, Limit
+from zoo.models.base import RATES, Architecture, Exponents, Limit
 from zoo.names import check_name
 
 # sigma_w and the fan that the variance sigma_w^2 / fan is over.
@@ -18,7 +18,8 @@ class NguyenMLP(Architecture):
     hidden weight is N(0, v), with v = 1/fan_in ("lecun"), 2/fan_in ("he") or
     2/(fan_in + fan_out) ("xavier"); the last one is N(0, sigma_last^2 / m), and 0 for
     sigma_last = 0. All layers are trained, on the sum L = 1/2 sum_i |f(x_i) - y_i|^2,
-    at a learning rate O(1/m).
+    at a learning rate O(1/m); at O(1) for "xavier", under which v shrinks with m, the
+    NTK does not grow, and wide units move by as much as they are (derived).
 
     The theorem asks that the smallest singular value of F_depth at initialization be
     large against the operator norms of the weights. It holds for m linear in the number
@@ -44,6 +45,10 @@ class NguyenMLP(Architecture):
     paper = "Nguyen 2021"
     parameterization = "standard"
     smoke = {"depth": 2}
+    variants = (
+        {"depth": 1, "hidden_init": "lecun"},
+        {"hidden_init": "xavier", "sigma_last": 0.0},
+    )
 
     width: int
     depth: int = 2
@@ -59,21 +64,29 @@ class NguyenMLP(Architecture):
         super().__post_init__()
 
     @property
+    def rate(self) -> int:
+        """Standard, but for Xavier's variance of the wide layer, O(1/m)."""
+        return RATES["ntk" if self.hidden_init == "xavier" else "standard"]
+
+    @property
     def exponents(self) -> Exponents:
         """Of the wide layer: no wide layer is before it whose change would add up."""
-        output = None if self.sigma_last == 0 else 0.0
+        shrink = -0.5 if self.hidden_init == "xavier" else 0.0
+        output = None if self.sigma_last == 0 else shrink
         change = -1.0 if self.depth > 1 else -1.5 if self.sigma_last else -2.0
-        return Exponents(output=output, hidden_change=change)
+        return Exponents(shrink, output, shrink if shrink else change)
 
     def limit(self) -> Limit:
         """Of one hidden layer exact; narrow layers stay random at any width."""
-        if self.depth == 1:
-            return super().limit()
-        return Limit(
-            "none",
-            f"the hidden layers of narrow={self.narrow} units stay random at any width "
-            "of the last one, and with them the NTK",
-        )
+        why = ""
+        if self.hidden_init == "xavier":
+            why = "with hidden_init=xavier features move at any width"
+        elif self.depth > 1:
+            why = (
+                f"the hidden layers of narrow={self.narrow} units stay random at any "
+                "width of the last one, and with them the NTK"
+            )
+        return Limit("none", why) if why else super().limit()
 
     def layers(self) -> Serial:
         """Dense, relu, ..., Dense."""

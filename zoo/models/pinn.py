@@ -132,6 +132,7 @@ class PINN(Architecture):
 
     paper = "Wang, Yu & Perdikaris 2022"
     data = "poisson"
+    variants = ({"operator": "heat"},)
     mixes_outputs = True
 
     width: int

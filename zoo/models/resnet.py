@@ -51,6 +51,7 @@ class ResNet(Architecture):
     paper = "He et al. 2016; Zagoruyko & Komodakis 2016; Lee et al. 2019"
     inputs = "image"
     smoke = {"depth": 1}
+    variants = ({"groups": 2, "padding": "CIRCULAR", "layer_norm": True},)
 
     width: int
     depth: int = 1

@@ -50,6 +50,8 @@ class WuTransformer(Architecture):
     variants = (
         {"initialization": "ntk"},
         {"initialization": "ntk", "tau": "sqrt"},
+        {"initialization": "he"},
+        {"initialization": "he", "tau": "sqrt"},
     )
 
     width: int
