@@ -89,15 +89,16 @@ def compare(network, row, rate, folder):
             f" {one['compile']:11.2f} {one['peak_mb']:9.0f} {speed}",
             flush=True,
         )
+    row = {"network": network, "row": row, "contenders": found}
     rest = [v for k, v in found.items() if k != "ours" and "missing" not in v]
-    fastest = min(rest, key=lambda one: one["seconds"])
-    own = found["ours"]
+    if "missing" in found["ours"] or not rest:
+        print("nothing to compare")
+        return row
+    fastest, own = min(rest, key=lambda one: one["seconds"]), found["ours"]
     ratio = fastest["seconds"] / own["seconds"]
     memory = own["peak_mb"] / fastest["peak_mb"]
     print(f"best of the others / ours: {ratio:.2f}; ours / its peak: {memory:.2f}")
-    return {"network": network, "row": row, "ratio": ratio, "memory": memory} | {
-        "contenders": found
-    }
+    return row | {"ratio": ratio, "memory": memory}
 
 
 def member_row(name):
@@ -126,7 +127,8 @@ def member_row(name):
 
 
 def geometric_mean(rows):
-    return float(np.exp(np.mean([np.log(row["ratio"]) for row in rows])))
+    """Of the ratios; rows without one do not count."""
+    return float(np.exp(np.mean([np.log(r["ratio"]) for r in rows if "ratio" in r])))
 
 
 def main(argv):
