@@ -52,6 +52,26 @@ def test_values_and_shapes(tmp_path):
         load(save(tmp_path), 6, 5).shaped("nodes")
 
 
+def test_whole_numbers_reach_a_users_module_as_they_are(tmp_path):
+    """As tokens for nn.Embed; the zoo's own networks get float32 all the same."""
+    tokens = {
+        "x_train": RNG.integers(0, 9, (6, 4)),
+        "x_test": np.ones((5, 4), np.uint8),
+    }
+    data = load(save(tmp_path, **tokens), 6, 5)
+    assert data.x_train.dtype == data.shaped("vector").x_train.dtype == np.float32
+    own = data.shaped("any")
+    assert (own.x_train.dtype, own.x_test.dtype) == (np.int32, np.int32)
+    np.testing.assert_array_equal(own.x_train, data.x_train)
+    # Of two types, or beyond what float32 holds exactly, they are numbers like others.
+    for changes in (
+        {"x_test": np.ones((5, 4))},
+        {"x_test": np.full((5, 4), 2**24 + 1)},
+    ):
+        mixed = load(save(tmp_path, **tokens | changes), 6, 5).shaped("any")
+        assert (mixed.x_train.dtype, mixed.x_test.dtype) == (np.float32, np.float32)
+
+
 NAN = GOOD["x_train"].copy()
 NAN[2, 1] = np.nan
 

@@ -31,6 +31,15 @@ class MyNet(nn.Module):
         x = nn.LayerNorm()(nn.tanh(nn.Dense(self.width)(self.gain * x)))
         return nn.Dense(self.out)(x)
 
+class Tokens(nn.Module):
+    width: int
+    out: int
+    vocabulary: int = 7
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Embed(self.vocabulary, self.width)(x)
+        return nn.Dense(self.out)(nn.tanh(nn.Dense(self.width)(x)).mean(1))
+
 class Mine(zoo.MLP):
     pass
 
@@ -119,6 +128,23 @@ def test_a_users_module_has_a_nonlinear_gap(tmp_path):
     assert summary["limit"]["kind"] == "none"
     (cell,) = (tmp_path / "w").glob("cells/users_module.MyNet-w16-*/traj.npz")
     assert np.load(cell)["gap_nonlinear"].max() > 0
+
+
+def tokens(folder):
+    """A file of 12 + 6 sequences of 5 tokens, below 7."""
+    rng, path = np.random.default_rng(0), folder / "tokens.npz"
+    x, y = rng.integers(0, 7, (18, 5)), rng.normal(size=18)
+    np.savez(path, x_train=x[:12], y_train=y[:12], x_test=x[12:], y_test=y[12:])
+    return {"arch": "users_module:Tokens", "dataset": str(path), "depth": None}
+
+
+def test_a_users_embedding_trains_on_tokens(tmp_path):
+    summary = do(tmp_path / "w", **tokens(tmp_path))
+    assert missing(summary) == [True, False, True]
+    (cell,) = (tmp_path / "w").glob("cells/users_module.Tokens-w16-*/traj.npz")
+    arrays = np.load(cell)
+    assert np.all(arrays["train_loss"][:, -1] < arrays["train_loss"][:, 0])
+    assert np.all(arrays["gap_nonlinear"][:, -1] > 0)
 
 
 def test_its_kernel_can_be_sampled_or_given(tmp_path):
