@@ -90,7 +90,7 @@ SAMPLES = {"ntk": _ntk, "nngp": _nngp}
 def _moments(net: nn.Module, get: str, keys: jax.Array, x1: jax.Array, x2: Any):
     """Mean over networks, and sum of squared deviations from it (Welford 1962)."""
 
-    def sample(key: jax.Array) -> jax.Array:
+    def sample(key: jax.Array) -> Any:
         return SAMPLES[get](net, dict(net.init(key, x1[:1])), x1, x2)
 
     def add(state: tuple, key: jax.Array) -> tuple:
