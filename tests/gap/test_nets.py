@@ -147,6 +147,34 @@ def test_a_users_embedding_trains_on_tokens(tmp_path):
     assert np.all(arrays["gap_nonlinear"][:, -1] > 0)
 
 
+def test_tokens_beyond_the_vocabulary_are_refused(tmp_path):
+    """Their embedding is NaN, and so would every number be."""
+    mine = tokens(tmp_path) | {"net": ("vocabulary=3",)}
+    with pytest.raises(ValueError, match=r"width 8 the kernel .*npz is not finite"):
+        Experiment(dataclasses.replace(SMALL, **mine))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"arch": "mlp"},
+        {"arch": "mlp", "limit": "monte_carlo", "mc_samples": 2},
+        {"arch": "mlp", "parameterization": "mup"},
+        {"arch": "users_module:Mine", "limit": "none"},
+    ],
+    ids=["analytic", "sampled", "own", "none"],
+)
+def test_inputs_that_are_all_zero_are_refused(changes, tmp_path):
+    path, y = tmp_path / "zero.npz", np.arange(8.0)
+    np.savez(
+        path, x_train=np.zeros((8, 5)), y_train=y, x_test=np.ones((8, 5)), y_test=y
+    )
+    config = dataclasses.replace(SMALL, dataset=str(path), **changes)
+    with pytest.raises(ValueError, match="is 0: no parameter moves an output"):
+        Experiment(config)
+    assert Experiment(dataclasses.replace(config, sigma_b=0.5)).learning_rate(8) > 0
+
+
 def test_its_kernel_can_be_sampled_or_given(tmp_path):
     """Of unknown scaling with width, so it is sampled at each width."""
     mine = {"arch": "users_module:MyNet", "depth": None, "lr_fraction": 0.1}
