@@ -84,7 +84,14 @@ NAN[2, 1] = np.nan
         ({"y_train": None}, "has no array y_train"),
         ({"x_test": RNG.normal(size=(5, 3))}, r"shape \(4,\), x_test of \(3,\)"),
         ({"y_train": np.arange(4)}, r"y_train \(4,\)"),
+        (
+            {"y_train": np.ones((6, 2)), "y_test": np.ones((5, 3))},
+            "y_train has 2 values a point, y_test 3; they must be equal",
+        ),
+        ({"x_test": np.full((5, 4), 1e39)}, r"x_test has 1e\+39 at \(0, 0\)"),
         ({"x_train": np.full((6, 4), "a")}, "type <U1, no real number"),
+        ({"x_train": np.full((6, 4), 1j)}, "x_train has the type complex128, no real"),
+        ({"y_test": np.full(5, 1j)}, "y_test has the type complex128, no real number"),
         ({"y_train": np.asarray([0, -1, 2, 0, 1, 2])}, "negative whole number"),
         ({"x_train": np.zeros(6)}, r"x_train has the shape \(6,\)"),
     ],
@@ -100,5 +107,14 @@ def test_files_that_are_none(tmp_path):
     (tmp_path / "text.npz").write_text("hello")
     with pytest.raises(ValueError, match=r"is no \.npz file of plain arrays"):
         load(str(tmp_path / "text.npz"), 6, 5)
+    with (tmp_path / "array.npz").open("wb") as file:
+        np.save(file, GOOD["x_train"])  # what a .npy file holds
+    with pytest.raises(
+        ValueError, match=r"array\.npz is no \.npz file of plain arrays"
+    ):
+        load(str(tmp_path / "array.npz"), 6, 5)
+    np.save(tmp_path / "array.npy", GOOD["x_train"])
+    with pytest.raises(ValueError, match=r"unknown dataset '.*array\.npy'"):
+        load(str(tmp_path / "array.npy"), 6, 5)
     with pytest.raises(ValueError, match="n_train=7 is larger"):
         load(save(tmp_path), 7, 5)

@@ -40,6 +40,26 @@ class Tokens(nn.Module):
         x = nn.Embed(self.vocabulary, self.width)(x)
         return nn.Dense(self.out)(nn.tanh(nn.Dense(self.width)(x)).mean(1))
 
+class Fixed(nn.Module):
+    out: int = 3
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.out)(x)
+
+class Deaf(nn.Module):
+    width: int
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.width)(x)
+
+class Pair(Deaf):
+    def __call__(self, x):
+        return x, x
+
+class Picky(Deaf):
+    def __call__(self, x):
+        raise RuntimeError("I take\\nno vectors")
+
 class Mine(zoo.MLP):
     pass
 
@@ -114,6 +134,27 @@ def test_bad_options_are_refused_by_value(options, message):
 def test_unknown_networks_are_refused(arch, message):
     with pytest.raises(ValueError, match=message):
         Config(arch=arch)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Fixed", "--arch=users_module:Fixed has no field 'width'"),
+        (
+            "Deaf",
+            r"Deaf maps inputs \(2, 64\) of digits to \(2, 8\); allowed is \(2, 10",
+        ),
+        (
+            "Pair",
+            r"Pair maps inputs \(2, 64\) of digits to no array; allowed is \(2, 10",
+        ),
+        ("Picky", r"Picky cannot be applied to inputs \(2, 64\) of digits: I take$"),
+    ],
+)
+def test_modules_that_cannot_be_measured_are_refused(name, message):
+    config = dataclasses.replace(SMALL, depth=None, arch=f"users_module:{name}")
+    with pytest.raises(ValueError, match=message):
+        Experiment(config)
 
 
 def test_examples_of_all_architectures_can_be_built():
