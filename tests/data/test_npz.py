@@ -52,6 +52,26 @@ def test_values_and_shapes(tmp_path):
         load(save(tmp_path), 6, 5).shaped("nodes")
 
 
+def test_whole_numbers_reach_a_users_module_as_they_are(tmp_path):
+    """As tokens for nn.Embed; the zoo's own networks get float32 all the same."""
+    tokens = {
+        "x_train": RNG.integers(0, 9, (6, 4)),
+        "x_test": np.ones((5, 4), np.uint8),
+    }
+    data = load(save(tmp_path, **tokens), 6, 5)
+    assert data.x_train.dtype == data.shaped("vector").x_train.dtype == np.float32
+    own = data.shaped("any")
+    assert (own.x_train.dtype, own.x_test.dtype) == (np.int32, np.int32)
+    np.testing.assert_array_equal(own.x_train, data.x_train)
+    # Of two types, or beyond what float32 holds exactly, they are numbers like others.
+    for changes in (
+        {"x_test": np.ones((5, 4))},
+        {"x_test": np.full((5, 4), 2**24 + 1)},
+    ):
+        mixed = load(save(tmp_path, **tokens | changes), 6, 5).shaped("any")
+        assert (mixed.x_train.dtype, mixed.x_test.dtype) == (np.float32, np.float32)
+
+
 NAN = GOOD["x_train"].copy()
 NAN[2, 1] = np.nan
 
@@ -64,7 +84,14 @@ NAN[2, 1] = np.nan
         ({"y_train": None}, "has no array y_train"),
         ({"x_test": RNG.normal(size=(5, 3))}, r"shape \(4,\), x_test of \(3,\)"),
         ({"y_train": np.arange(4)}, r"y_train \(4,\)"),
+        (
+            {"y_train": np.ones((6, 2)), "y_test": np.ones((5, 3))},
+            "y_train has 2 values a point, y_test 3; they must be equal",
+        ),
+        ({"x_test": np.full((5, 4), 1e39)}, r"x_test has 1e\+39 at \(0, 0\)"),
         ({"x_train": np.full((6, 4), "a")}, "type <U1, no real number"),
+        ({"x_train": np.full((6, 4), 1j)}, "x_train has the type complex128, no real"),
+        ({"y_test": np.full(5, 1j)}, "y_test has the type complex128, no real number"),
         ({"y_train": np.asarray([0, -1, 2, 0, 1, 2])}, "negative whole number"),
         ({"x_train": np.zeros(6)}, r"x_train has the shape \(6,\)"),
     ],
@@ -80,5 +107,14 @@ def test_files_that_are_none(tmp_path):
     (tmp_path / "text.npz").write_text("hello")
     with pytest.raises(ValueError, match=r"is no \.npz file of plain arrays"):
         load(str(tmp_path / "text.npz"), 6, 5)
+    with (tmp_path / "array.npz").open("wb") as file:
+        np.save(file, GOOD["x_train"])  # what a .npy file holds
+    with pytest.raises(
+        ValueError, match=r"array\.npz is no \.npz file of plain arrays"
+    ):
+        load(str(tmp_path / "array.npz"), 6, 5)
+    np.save(tmp_path / "array.npy", GOOD["x_train"])
+    with pytest.raises(ValueError, match=r"unknown dataset '.*array\.npy'"):
+        load(str(tmp_path / "array.npy"), 6, 5)
     with pytest.raises(ValueError, match="n_train=7 is larger"):
         load(save(tmp_path), 7, 5)

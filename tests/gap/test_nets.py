@@ -31,6 +31,35 @@ class MyNet(nn.Module):
         x = nn.LayerNorm()(nn.tanh(nn.Dense(self.width)(self.gain * x)))
         return nn.Dense(self.out)(x)
 
+class Tokens(nn.Module):
+    width: int
+    out: int
+    vocabulary: int = 7
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Embed(self.vocabulary, self.width)(x)
+        return nn.Dense(self.out)(nn.tanh(nn.Dense(self.width)(x)).mean(1))
+
+class Fixed(nn.Module):
+    out: int = 3
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.out)(x)
+
+class Deaf(nn.Module):
+    width: int
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.width)(x)
+
+class Pair(Deaf):
+    def __call__(self, x):
+        return x, x
+
+class Picky(Deaf):
+    def __call__(self, x):
+        raise RuntimeError("I take\\nno vectors")
+
 class Mine(zoo.MLP):
     pass
 
@@ -107,6 +136,27 @@ def test_unknown_networks_are_refused(arch, message):
         Config(arch=arch)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Fixed", "--arch=users_module:Fixed has no field 'width'"),
+        (
+            "Deaf",
+            r"Deaf maps inputs \(2, 64\) of digits to \(2, 8\); allowed is \(2, 10",
+        ),
+        (
+            "Pair",
+            r"Pair maps inputs \(2, 64\) of digits to no array; allowed is \(2, 10",
+        ),
+        ("Picky", r"Picky cannot be applied to inputs \(2, 64\) of digits: I take$"),
+    ],
+)
+def test_modules_that_cannot_be_measured_are_refused(name, message):
+    config = dataclasses.replace(SMALL, depth=None, arch=f"users_module:{name}")
+    with pytest.raises(ValueError, match=message):
+        Experiment(config)
+
+
 def test_examples_of_all_architectures_can_be_built():
     for name in ARCHITECTURES:
         net, data = nets.example(name, 8)
@@ -119,6 +169,51 @@ def test_a_users_module_has_a_nonlinear_gap(tmp_path):
     assert summary["limit"]["kind"] == "none"
     (cell,) = (tmp_path / "w").glob("cells/users_module.MyNet-w16-*/traj.npz")
     assert np.load(cell)["gap_nonlinear"].max() > 0
+
+
+def tokens(folder):
+    """A file of 12 + 6 sequences of 5 tokens, below 7."""
+    rng, path = np.random.default_rng(0), folder / "tokens.npz"
+    x, y = rng.integers(0, 7, (18, 5)), rng.normal(size=18)
+    np.savez(path, x_train=x[:12], y_train=y[:12], x_test=x[12:], y_test=y[12:])
+    return {"arch": "users_module:Tokens", "dataset": str(path), "depth": None}
+
+
+def test_a_users_embedding_trains_on_tokens(tmp_path):
+    summary = do(tmp_path / "w", **tokens(tmp_path))
+    assert missing(summary) == [True, False, True]
+    (cell,) = (tmp_path / "w").glob("cells/users_module.Tokens-w16-*/traj.npz")
+    arrays = np.load(cell)
+    assert np.all(arrays["train_loss"][:, -1] < arrays["train_loss"][:, 0])
+    assert np.all(arrays["gap_nonlinear"][:, -1] > 0)
+
+
+def test_tokens_beyond_the_vocabulary_are_refused(tmp_path):
+    """Their embedding is NaN, and so would every number be."""
+    mine = tokens(tmp_path) | {"net": ("vocabulary=3",)}
+    with pytest.raises(ValueError, match=r"width 8 the kernel .*npz is not finite"):
+        Experiment(dataclasses.replace(SMALL, **mine))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"arch": "mlp"},
+        {"arch": "mlp", "limit": "monte_carlo", "mc_samples": 2},
+        {"arch": "mlp", "parameterization": "mup"},
+        {"arch": "users_module:Mine", "limit": "none"},
+    ],
+    ids=["analytic", "sampled", "own", "none"],
+)
+def test_inputs_that_are_all_zero_are_refused(changes, tmp_path):
+    path, y = tmp_path / "zero.npz", np.arange(8.0)
+    np.savez(
+        path, x_train=np.zeros((8, 5)), y_train=y, x_test=np.ones((8, 5)), y_test=y
+    )
+    config = dataclasses.replace(SMALL, dataset=str(path), **changes)
+    with pytest.raises(ValueError, match="is 0: no parameter moves an output"):
+        Experiment(config)
+    assert Experiment(dataclasses.replace(config, sigma_b=0.5)).learning_rate(8) > 0
 
 
 def test_its_kernel_can_be_sampled_or_given(tmp_path):

@@ -133,3 +133,5 @@ def test_bad_kernels_are_refused_with_the_eigenvalue():
         Dynamics.from_kernel(np.diag([1.0, -0.1]))
     with pytest.raises(ValueError, match="not finite"):
         Dynamics.from_kernel(np.asarray([[1.0, np.nan], [np.nan, 1.0]]))
+    with pytest.raises(ValueError, match="the train kernel is 0: no parameter moves"):
+        Dynamics.from_kernel(np.zeros((3, 2)))

@@ -29,6 +29,7 @@ class Dataset:
         image_shape: (height, width, channels) of an input, or None if it is no image.
         graph: the graph whose nodes the points are, or None.
         own_shape: shape of an input in the user's file that it comes from, or None.
+        own_type: type of an input there: int32 for whole numbers, such as tokens.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Dataset:
     image_shape: tuple[int, int, int] | None = None
     graph: Graph | None = None
     own_shape: tuple[int, ...] | None = None
+    own_type: type[np.number] = np.float32
 
     def shaped(self, inputs: str) -> "Dataset":
         """The same points in the form that a network takes.
@@ -47,7 +49,7 @@ class Dataset:
         Args:
             inputs: "vector" [d], "image" [height, width, channels], "tokens" (the rows
                 of an image, [height, width * channels]), "nodes" or "any" (as it is;
-                of a user's file, in the shape of the file).
+                of a user's file, in the shape and the type of the file).
 
         Raises:
             ValueError: if the data has no such form.
@@ -56,7 +58,7 @@ class Dataset:
         if inputs != "any" and whole != (inputs == "nodes"):
             raise ValueError(f"dataset {self.name} has no inputs of kind '{inputs}'.")
         if inputs == "any" and self.own_shape is not None:
-            return self._reshaped(self.own_shape)
+            return self._reshaped(self.own_shape, self.own_type)
         if inputs not in ("image", "tokens"):
             return self
         if self.image_shape is None:
@@ -70,11 +72,11 @@ class Dataset:
             shape = (height, width * channels)
         return self._reshaped(shape)
 
-    def _reshaped(self, shape: tuple[int, ...]) -> "Dataset":
+    def _reshaped(self, shape: tuple[int, ...], kind: type = np.float32) -> "Dataset":
         return dataclasses.replace(
             self,
-            x_train=self.x_train.reshape(-1, *shape),
-            x_test=self.x_test.reshape(-1, *shape),
+            x_train=self.x_train.reshape(-1, *shape).astype(kind),
+            x_test=self.x_test.reshape(-1, *shape).astype(kind),
         )
 
 

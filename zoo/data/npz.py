@@ -9,15 +9,17 @@ from jaxtyping import Float32, Shaped
 from zoo.data.base import Dataset, centred_one_hot, check_counts, generators
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+EXACT = 2**24  # whole numbers up to it are what they were, in float32
 
 
 def load_npz(path: str | Path, n_train: int, n_test: int, seed: int = 0) -> Dataset:
     """Points drawn from a file with the arrays x_train, y_train, x_test, y_test.
 
     Inputs are taken as they are, in float32 and unscaled: [n, d] vectors, [n, t, d]
-    sequences or [n, height, width, channels] images. Targets: whole numbers [n] are
-    classes counted from 0, and become one-hot vectors less 1/k; other numbers, [n] or
-    [n, k], are values.
+    sequences or [n, height, width, channels] images. A module of the user's own gets
+    whole numbers up to 2^24, such as tokens [n, t], as int32. Targets: whole numbers
+    [n] are classes counted from 0, and become one-hot vectors less 1/k; other numbers,
+    [n] or [n, k], are values.
 
     Args:
         path: the .npz file.
@@ -53,9 +55,21 @@ def load_npz(path: str | Path, n_train: int, n_test: int, seed: int = 0) -> Data
             f"{path}: y_train has {outputs[0]} values a point, y_test {outputs[1]}; "
             "they must be equal."
         )
-    images = {1: None, 2: (*shape, 1), 3: shape}.get(len(shape))
+    tokens = all(_is_whole(arrays[f"x_{split}"]) for split in ("train", "test"))
     return Dataset(
-        str(path), **drawn, classes=classes, image_shape=images, own_shape=shape
+        str(path),
+        **drawn,
+        classes=classes,
+        image_shape={1: None, 2: (*shape, 1), 3: shape}.get(len(shape)),
+        own_shape=shape,
+        own_type=np.int32 if tokens else np.float32,
+    )
+
+
+def _is_whole(x: np.ndarray) -> bool:
+    """Whether x is of whole numbers that float32 holds exactly."""
+    return np.issubdtype(x.dtype, np.integer) and bool(
+        np.all((x >= -EXACT) & (x <= EXACT))
     )
 
 

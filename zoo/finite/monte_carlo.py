@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo.finite.ntk import empirical_ntk
+from zoo.names import check_name
 
 
 class Estimate(NamedTuple):
@@ -30,7 +31,8 @@ def monte_carlo_kernel_fn(
     """The mean kernels of randomly initialized networks of one width.
 
     They differ from the limit by the standard error, which falls as
-    (n_samples * width)^-1/2 for the NTK, and by a bias of order 1 / width.
+    (n_samples * width)^-1/2 for the NTK, and by a bias of order 1 / width. Collections
+    beside the parameters, such as batch_stats, are what initialization makes them.
 
     Args:
         net: a Flax Linen module; if it has a field `width`, that is replaced.
@@ -43,7 +45,8 @@ def monte_carlo_kernel_fn(
         outputs of the empirical NTK, or "nngp", that of f_c(x) f_c(x').
 
     Raises:
-        ValueError: if n_samples < 2, which leaves no standard error.
+        ValueError: if n_samples < 2, which leaves no standard error; when called, if
+            `get` is no kernel's name.
 
     Example:
         >>> import jax, jax.numpy as jnp, zoo
@@ -61,8 +64,7 @@ def monte_carlo_kernel_fn(
     keys = jax.random.split(key, n_samples)
 
     def kernel(x1, x2=None, get: str = "ntk") -> Estimate:
-        if get not in SAMPLES:
-            raise ValueError(f"get={get!r} is not allowed: it takes 'ntk' or 'nngp'.")
+        check_name("kernel", get, SAMPLES)
         mean, squares = (
             np.asarray(a, np.float64) for a in _moments(net, get, keys, x1, x2)
         )
@@ -71,13 +73,13 @@ def monte_carlo_kernel_fn(
     return kernel
 
 
-def _ntk(net: nn.Module, params: Any, x1: jax.Array, x2: jax.Array | None):
-    return empirical_ntk(net, params, x1, x2)
+def _ntk(net: nn.Module, variables: dict, x1: jax.Array, x2: jax.Array | None):
+    return empirical_ntk(net, variables["params"], x1, x2, variables=variables)
 
 
-def _nngp(net: nn.Module, params: Any, x1: jax.Array, x2: jax.Array | None):
-    f1: Any = net.apply({"params": params}, x1)
-    f2: Any = f1 if x2 is None else net.apply({"params": params}, x2)
+def _nngp(net: nn.Module, variables: dict, x1: jax.Array, x2: jax.Array | None):
+    f1: Any = net.apply(variables, x1)
+    f2: Any = f1 if x2 is None else net.apply(variables, x2)
     return jnp.matmul(f1, f2.T, precision="highest") / f1.shape[-1]
 
 
@@ -88,15 +90,18 @@ SAMPLES = {"ntk": _ntk, "nngp": _nngp}
 def _moments(net: nn.Module, get: str, keys: jax.Array, x1: jax.Array, x2: Any):
     """Mean over networks, and sum of squared deviations from it (Welford 1962)."""
 
+    def sample(key: jax.Array) -> Any:
+        return SAMPLES[get](net, dict(net.init(key, x1[:1])), x1, x2)
+
     def add(state: tuple, key: jax.Array) -> tuple:
         count, mean, squares = state
-        params = net.init(key, x1[:1])["params"]
-        sample = SAMPLES[get](net, params, x1, x2)
-        off = sample - mean
-        mean = mean + off / (count + 1.0)
-        return (count + 1.0, mean, squares + off * (sample - mean)), None
+        found = sample(key)
+        off = found - mean
+        mean = mean + off / (count + 1)
+        return (count + 1, mean, squares + off * (found - mean)), None
 
-    shape = (len(x1), len(x1 if x2 is None else x2))
-    zero = jnp.zeros(shape, jnp.float32)
-    (_, mean, squares), _ = jax.lax.scan(add, (jnp.float32(0.0), zero, zero), keys)
+    spec = jax.eval_shape(sample, keys[0])
+    zero = jnp.zeros(spec.shape, spec.dtype)
+    count = jnp.zeros((), spec.dtype)
+    (_, mean, squares), _ = jax.lax.scan(add, (count, zero, zero), keys)
     return mean, squares

@@ -49,7 +49,8 @@ class Experiment:
 
     Raises:
         ValueError: if the data cannot give what the configuration asks for, the network
-            refuses a hyper-parameter, or the learning rate is above the critical one.
+            refuses a hyper-parameter, its kernel is 0 or not finite, or the learning
+            rate is above the critical one.
     """
 
     def __init__(
@@ -137,7 +138,18 @@ class Experiment:
         if width not in self._critical:
             seeds = self.cells()[0][1]
             rates = critical_rates(self.net(width), width, self.data, seeds)
-            self._critical[width] = float(np.min(rates))
+            critical = float(np.min(rates))
+            if not np.isfinite(critical):
+                why = "not finite, nor are outputs: are tokens beyond its vocabulary?"
+                if critical == np.inf:
+                    why = (
+                        "0: no parameter moves an output. Are inputs 0, without biases?"
+                    )
+                raise ValueError(
+                    f"at width {width} the kernel of --arch={self.config.arch} at the "
+                    f"train points of {self.config.dataset} is {why}"
+                )
+            self._critical[width] = critical
         return self._critical[width]
 
     def learning_rate(self, width: int) -> float:

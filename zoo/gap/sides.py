@@ -65,8 +65,8 @@ def limit_side(
         )
         kernels = {get: sample(x, get=get) for get in ("nngp", "ntk")}
         theta, nngp = kernels["ntk"].mean, kernels["nngp"].mean
-        error = _relative(kernels["ntk"].stderr[:n, :n], theta[:n, :n])
         dynamics = Dynamics.from_kernel(theta[:, :n], PSD_FLOAT32)
+        error = _relative(kernels["ntk"].stderr[:n, :n], theta[:n, :n])
         return InfiniteSide(dynamics, nngp, error)
     if kind.kind == "given":
         kernel = find_object("--limit", config.limit)

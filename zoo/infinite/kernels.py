@@ -14,8 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo.infinite.precision import float64, kernel_numerics
+from zoo.names import check_name
 
 Get = str | tuple[str, ...]
+KERNELS = ("nngp", "ntk")
 INSTEAD = {
     "monte carlo": "zoo.monte_carlo_kernel_fn(net, key, n_samples) estimates it",
     "none": "zoo.empirical_ntk(net, params, x) is the kernel at finite width",
@@ -40,6 +42,7 @@ def kernel_fn(net: Any) -> Callable[..., Any]:
         NotImplementedError: if the limit does not exist or has no known form: it names
             the layer and the reason, and says what to call instead.
         TypeError: if it is no network of `zoo.models`, which alone know their limits.
+        ValueError: when called, if `get` is no kernel's name.
 
     Example:
         >>> import jax.numpy as jnp, zoo
@@ -62,6 +65,8 @@ def kernel_fn(net: Any) -> Callable[..., Any]:
         )
 
     def kernel(x1, x2=None, get: Get = "ntk"):
+        for name in (get,) if isinstance(get, str) else get:
+            check_name("kernel", name, KERNELS)
         with kernel_numerics():
             points = [None if x is None else jnp.asarray(x) for x in (x1, x2)]
             found = net.kernels(*points)

@@ -86,8 +86,8 @@ class Dynamics:
                 is 1e-5, for one in float32.
 
         Raises:
-            ValueError: if the train kernel is not finite, or has an eigenvalue below
-                the tolerance.
+            ValueError: if the train kernel is not finite, is 0, or has an eigenvalue
+                below the tolerance.
         """
         theta = np.asarray(theta, np.float64)
         coupled = theta.shape[2] if theta.ndim == 4 else 1
@@ -98,6 +98,11 @@ class Dynamics:
             raise ValueError("the kernel has entries that are not finite.")
         block = theta[: theta.shape[1]]
         eigenvalues, eigenvectors = np.linalg.eigh((block + block.T) / 2)
+        if not block.any():
+            raise ValueError(
+                "the train kernel is 0: no parameter moves an output. Are inputs 0, "
+                "without biases?"
+            )
         worst = eigenvalues[0] / eigenvalues[-1]
         if eigenvalues[-1] <= 0 or worst < -(tolerance or PSD_TOLERANCE):
             raise ValueError(

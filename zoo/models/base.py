@@ -1,6 +1,8 @@
 """An architecture states its layers once and is read twice."""
 
 import dataclasses
+import math
+import numbers
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
@@ -84,6 +86,17 @@ class Architecture(nn.Module):
     smoke: ClassVar[dict[str, Any]] = {}
     variants: ClassVar[tuple[dict[str, Any], ...]] = ()
     mixes_outputs: ClassVar[bool] = False
+
+    def __post_init__(self):
+        """Refuses sizes that are not whole, and numbers that are not finite."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name, None)
+            if field.type is int:
+                whole = isinstance(value, numbers.Integral)
+                self.require(whole, field.name, "a whole number")
+            elif isinstance(value, numbers.Real):
+                self.require(math.isfinite(value), field.name, "finite")
+        super().__post_init__()
 
     def layers(self) -> Layer:
         """The network as one layer."""
