@@ -9,8 +9,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from zoo.finite.factors import Site
 from zoo.finite.gram import NUMBERS, Factor, Pair, Stream, mirrored, multiplied, order
+from zoo.finite.sites import Site
 
 Range = tuple[int, int]  # the first, and the one after the last
 

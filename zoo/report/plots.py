@@ -109,8 +109,8 @@ def gaps(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
     lines = [_power(summary, name, colour) for name, (_, colour) in found.items()]
     x = scale.width_axis("width m", summary["widths"])
     y = scale.log_axis("largest RMS gap on test points", lines)
-    titles = [title for title, _ in found.values()]
-    return Plot("gaps", _share(titles, x, y, lines), WIDTH_KEY, len(lines))
+    panels = _share([title for title, _ in found.values()], x, y, lines)
+    return Plot("gaps", panels, _drawn(WIDTH_KEY, panels), len(lines))
 
 
 def kernels(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
@@ -131,7 +131,14 @@ def kernels(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
         ]
         y = scale.log_axis(f"relative change of {symbol} (Frobenius norm)", [lines])
         panels.append(Panel(title, x, y, lines))
-    return Plot("kernels", panels, WIDTH_KEY, len(panels))
+    return Plot("kernels", panels, _drawn(WIDTH_KEY, panels), len(panels))
+
+
+def _drawn(key: list[Line], panels: list[Panel]) -> list[Line]:
+    """The entries of a key of which some panel has a line."""
+    lines = [line for panel in panels for line in panel.lines]
+    styles = {(line.dash, line.draw, line.thin) for line in lines}
+    return [line for line in key if (line.dash, line.draw, line.thin) in styles]
 
 
 def training(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
@@ -149,13 +156,13 @@ def training(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
     ]
     x = _step_axis(summary)
     y = scale.log_axis("RMS gap on test points", groups)
+    panels = _share([title for title, _ in found.values()], x, y, groups)
     key = [
-        *_width_key(colours),
         Line([], [], "prediction in steps", GREY),
         Line([], [], "prediction as a flow", GREY, "dotted"),
     ]
-    titles = [title for title, _ in found.values()]
-    return Plot("training", _share(titles, x, y, groups), key, len(groups))
+    key = [*_width_key(colours), *_drawn(key, panels)]
+    return Plot("training", panels, key, len(groups))
 
 
 def losses(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
