@@ -145,13 +145,14 @@ def test_empirical_ntk_equals_jacobian_contraction(name, dtype):
             with pytest.raises(ValueError, match="BatchNorm"):
                 zoo.empirical_ntk(net, params, x)
             return
-        for full, axes in ((False, {}), (True, {"trace_axes": ()})):
+        found = [zoo.empirical_ntk(net, params, x, full=full) for full in (False, True)]
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        points = inputs(data, "float64")
+        params = jax.tree.map(lambda leaf: leaf.astype("float64"), params)
+        for got, axes in zip(found, ({}, {"trace_axes": ()}), strict=True):
             reference = nt.empirical_ntk_fn(apply_fn(net), **axes)
-            with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
-                exact = jax.tree.map(lambda leaf: leaf.astype("float64"), params)
-                points = inputs(data, "float64")
-                want = np.asarray(jax.jit(reference)(points, None, exact))
-            got = zoo.empirical_ntk(net, params, x, full=full)
+            want = np.asarray(jax.jit(reference)(points, None, params))
+            got = np.asarray(got, np.float64)
             assert got.shape == want.shape
             assert np.linalg.norm(got - want) < tolerance * np.linalg.norm(want)
 

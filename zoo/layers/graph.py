@@ -55,7 +55,7 @@ class Aggregate(Layer):
             return jnp.einsum("rs,nsc->nrc", P, x)
         senders, receivers, weights = self.graph.propagation_edges
         weights = jnp.asarray(weights, x.dtype)[:, None, None]
-        along = weights * jnp.moveaxis(x, 1, 0)[senders]  # [e, n, c]
+        along = weights * jnp.moveaxis(x, 1, 0)[jnp.asarray(senders)]  # [e, n, c]
         out = jax.ops.segment_sum(along, jnp.asarray(receivers), self.graph.nodes)
         return jnp.moveaxis(out, 0, 1)
 
