@@ -15,8 +15,8 @@ Which of them is found by running batches of n and n + 1 examples.
 import contextlib
 from collections import Counter
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, NamedTuple
+from functools import lru_cache, wraps
+from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax
@@ -25,6 +25,7 @@ from flax.core.tracers import current_trace
 
 from zoo.layers import Finite, Layer
 
+T = TypeVar("T")
 Path = tuple[str, ...]
 Key = tuple[Path, int]  # a module and the number of the call
 Visit = Callable[[Key, tuple[Path, ...], Any, tuple, dict, Any], Any]
@@ -79,6 +80,26 @@ class Call(NamedTuple):
         return module.apply(variables, *args, **kwargs)
 
 
+def cached(function: Callable[..., T]) -> Callable[..., T]:
+    """Keeps the last 64 results; a module that holds arrays has no hash, and none kept.
+
+    >>> double = cached(lambda a: 2 * a)
+    >>> double((1,)), double([1])
+    ((1, 1), [1, 1])
+    """
+    kept = lru_cache(maxsize=64)(function)
+
+    @wraps(function)
+    def call(*args: Any) -> T:
+        try:
+            hash(args)
+        except TypeError:
+            return kept(*args)
+        return function(*args)
+
+    return call
+
+
 def intercept(visit: Visit) -> contextlib.AbstractContextManager:
     """Passes the result of every call from outside a module through `visit`.
 
@@ -130,14 +151,10 @@ def record(net: nn.Module, variables: Any, x: Any) -> tuple[Call, ...]:
     """
     leaves, tree = jax.tree.flatten((variables, x))
     specs = tuple(jax.ShapeDtypeStruct(np.shape(a), a.dtype) for a in leaves)
-    try:
-        return _record_cached(net, tree, specs)
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
-        return _record(net, tree, specs)  # a module that holds arrays
+    return _record(net, tree, specs)
 
 
+@cached
 def _record(net: nn.Module, tree: Any, specs: tuple) -> tuple[Call, ...]:
     variables, x = jax.tree.unflatten(tree, specs)
     larger = jax.ShapeDtypeStruct((x.shape[0] + 1, *x.shape[1:]), x.dtype)
@@ -152,9 +169,6 @@ def _record(net: nn.Module, tree: Any, specs: tuple) -> tuple[Call, ...]:
             f"NTK; an array {x.shape} gave {gave}."
         )
     return tuple(found)
-
-
-_record_cached = lru_cache(maxsize=64)(_record)
 
 
 def _run(net: nn.Module, variables: Any, x: Any) -> list[Call]:

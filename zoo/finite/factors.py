@@ -10,7 +10,7 @@ signals are one-hot.
 """
 
 import math
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from zoo.finite.calls import Call, Key, Path, intercept, record
+from zoo.finite.calls import Call, Key, Path, cached, intercept, record
 from zoo.finite.designs import Design, design_of
 from zoo.finite.gram import Factor, Flat, multiplied, order
 
@@ -263,14 +263,10 @@ def complete(net: nn.Module, variables: Any, x: Any) -> bool:
     """
     leaves, tree = jax.tree.flatten((variables, x))
     specs = tuple(jax.ShapeDtypeStruct(np.shape(a), a.dtype) for a in leaves)
-    try:
-        return _complete_cached(net, tree, specs)
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
-        return _complete(net, tree, specs)
+    return _complete(net, tree, specs)
 
 
+@cached
 def _complete(net: nn.Module, tree: Any, specs: tuple) -> bool:
     variables, x = tree.unflatten(specs)
     x = jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype)
@@ -286,9 +282,6 @@ def _complete(net: nn.Module, tree: Any, specs: tuple) -> bool:
     error = max(1e-4, *(10 * float(jnp.finfo(dtype).eps) for dtype in types))
     near = np.abs(ours - theirs) <= error * scale
     return bool(np.all(near | (scale <= 1e-6 * scale.max(initial=0.0))))
-
-
-_complete_cached = lru_cache(maxsize=64)(_complete)
 
 
 def _norms(net: nn.Module, variables: Any, x: Any, places: list[Site]) -> jax.Array:

@@ -10,7 +10,7 @@ on no other row of the batch.
 
 import math
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -20,7 +20,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from zoo.finite.blocks import Blocks, Range, blockwise, plan, sizes
-from zoo.finite.calls import Path, record
+from zoo.finite.calls import Path, cached, record
 from zoo.finite.factors import factors, owned, sites
 from zoo.finite.gram import Factor, contract
 
@@ -142,17 +142,10 @@ def _contract(left: Any, right: Any, full: bool, double: bool) -> jax.Array:
         return contract(left, right, full)
 
 
+@cached
 def _programs(net: nn.Module) -> tuple[Callable, Callable]:
     """Derivatives at a batch, and the kernel of two batches in one program."""
-    try:
-        return _programs_cached(net)
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
-        return _make_programs(net)
 
-
-def _make_programs(net: nn.Module) -> tuple[Callable, Callable]:
     def derive(variables, x, outputs, pairing, once):
         with jax.default_matmul_precision("highest"):
             return factors(net, variables, x, outputs, pairing, once)
@@ -168,9 +161,6 @@ def _make_programs(net: nn.Module) -> tuple[Callable, Callable]:
         jax.jit(derive, static_argnames=("outputs", "pairing", "once")),
         jax.jit(whole, static_argnames="pairing"),
     )
-
-
-_programs_cached = lru_cache(maxsize=64)(_make_programs)
 
 
 def plan_blocks(
