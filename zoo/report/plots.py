@@ -110,7 +110,8 @@ def gaps(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
     x = scale.width_axis("width m", summary["widths"])
     y = scale.log_axis("largest RMS gap on test points", lines)
     titles = [title for title, _ in found.values()]
-    return Plot("gaps", _share(titles, x, y, lines), WIDTH_KEY, len(lines))
+    panels = _share(titles, x, y, lines)
+    return Plot("gaps", panels, _drawn(WIDTH_KEY, panels), len(panels))
 
 
 def kernels(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
@@ -131,7 +132,7 @@ def kernels(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
         ]
         y = scale.log_axis(f"relative change of {symbol} (Frobenius norm)", [lines])
         panels.append(Panel(title, x, y, lines))
-    return Plot("kernels", panels, WIDTH_KEY, len(panels))
+    return Plot("kernels", panels, _drawn(WIDTH_KEY, panels), len(panels))
 
 
 def training(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
@@ -149,13 +150,10 @@ def training(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
     ]
     x = _step_axis(summary)
     y = scale.log_axis("RMS gap on test points", groups)
-    key = [
-        *_width_key(colours),
-        Line([], [], "prediction in steps", GREY),
-        Line([], [], "prediction as a flow", GREY, "dotted"),
-    ]
-    titles = [title for title, _ in found.values()]
-    return Plot("training", _share(titles, x, y, groups), key, len(groups))
+    panels = _share([title for title, _ in found.values()], x, y, groups)
+    flow = _drawn([Line([], [], "prediction as a flow", GREY, "dotted")], panels)
+    steps = [Line([], [], "prediction in steps", GREY)] if flow else []
+    return Plot("training", panels, _width_key(colours) + steps + flow, len(panels))
 
 
 def losses(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
@@ -252,6 +250,16 @@ def _share(titles: list[str], x: Any, y: Any, groups: list) -> list[Panel]:
         Panel(title, x, bare if i else y, lines)
         for i, (title, lines) in enumerate(zip(titles, groups, strict=True))
     ]
+
+
+def _drawn(key: list[Line], panels: list[Panel]) -> list[Line]:
+    """The entries of a key that look as some line of the panels."""
+
+    def look(line: Line) -> tuple:
+        return line.draw == "markers", line.dash, line.thin
+
+    looks = {look(line) for panel in panels for line in panel.lines}
+    return [line for line in key if look(line) in looks]
 
 
 def _power(summary, name: str, colour: str, label: str = "") -> list[Line]:
