@@ -33,7 +33,8 @@ HELP = {
     "sigma_w": "Scale of the weights; default by activation (relu: sqrt 2).",
     "sigma_b": "Scale of the biases; 0 means no biases.",
     "parameterization": "ntk, standard, ...",
-    "net": "Other hyper-parameters of the architecture: name=value,...",
+    "net": "Other hyper-parameters of the architecture: name=value,...; for a network "
+    "inside of it (pinn): net=neural_field,net.omega=2,...",
     "limit": "auto, monte_carlo, none, or package.module:name of kernel(x1, x2, get).",
     "mc_samples": "Networks whose kernels are averaged by --limit=monte_carlo.",
     "mc_width": "Their width.",

@@ -11,7 +11,7 @@ import pytest
 from zoo.gap import nets, store
 from zoo.gap.config import Config
 from zoo.gap.run import Experiment, run
-from zoo.models import ARCHITECTURES
+from zoo.models import ARCHITECTURES, MLP, PINN, NeuralField
 from zoo.report import page
 
 SMALL = Config(
@@ -273,3 +273,38 @@ def test_full_kernels_of_coupled_outputs_are_predicted(tmp_path):
         want = want - rate / n * theta @ (want[: n * k] - y.reshape(-1))
     got = side.dynamics.outputs(f0, y, rate, [5])[0]
     np.testing.assert_allclose(got, want.reshape(n + 4, k), rtol=1e-9, atol=1e-9)
+
+
+FIELD = ("net=neural_field", "net.omega=2", "net.depth=2", "operator=advection")
+
+
+def test_the_network_inside_a_pinn_is_chosen_by_options(tmp_path):
+    net = Config(arch="pinn", net=FIELD).network(8, 2)
+    assert net == PINN(8, "advection", NeuralField(1, 2, omega=2.0))
+    erf = nets.build("pinn", 8, 2, {"net": "mlp", "net.activation": "erf"})
+    assert erf.net == MLP(1, activation="erf", sigma_w=1.5)
+    assert nets.build("pinn", 8, 2, {"net": erf.net}) == erf
+    mine = {"arch": "pinn", "dataset": None, "depth": None, "net": FIELD}
+    summary = do(tmp_path / "w", **mine)
+    assert missing(summary) == [False, False, False]
+    assert summary["network"]["net"].startswith("NeuralField(depth 2, activation sin, ")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"net": "cnn"}, "--net=net=cnn is not allowed: its inputs are .* 'image'"),
+        ({"net": "gcn"}, "--net=net=gcn is not allowed: its inputs are .* 'nodes'"),
+        ({"net": "users_module:MyNet"}, "MyNet is not allowed: .* kind 'any', not"),
+        ({"net": "mlpp"}, "--net=net=mlpp is not allowed: unknown .* mean 'mlp'"),
+        ({"net": "mlp"}, "PINN needs net of smooth layers .*, got net=MLP.$"),
+        ({"net": "mlp", "net.dpth": "2"}, "net=mlp is not .* no hyper-parameter dpth"),
+        ({"net": "mlp", "net.width": "2"}, "net=mlp is not .* width is given"),
+        ({"net.depth": "2"}, "no hyper-parameter net.depth=2; it has net, operator"),
+        ({"operator": "heat", "operator.t": "2"}, "no hyper-parameter operator.t=2"),
+    ],
+)
+def test_networks_that_no_pinn_holds_are_refused(options, message):
+    with pytest.raises(ValueError, match=message) as error:
+        nets.build("pinn", 8, 2, options)
+    assert "\n" not in str(error.value)

@@ -169,7 +169,8 @@ def test_any_smooth_member_of_vectors_will_do():
         ({"width": 0}, "width >= 1, got width=0"),
         ({"operator": "laplace"}, "did you mean 'laplacian'"),
         ({"net": MLP(width=1, activation="relu")}, "net of smooth layers"),
-        ({"net": XieMCN(width=1)}, "net of smooth layers"),
+        ({"net": XieMCN(width=1)}, "net of smooth layers .*, got net=XieMCN.$"),
+        ({"net": PINN(width=1)}, "net of one output, got net=PINN"),
     ],
 )
 def test_bad_arguments_are_refused(bad, message):

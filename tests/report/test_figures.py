@@ -101,28 +101,6 @@ def test_fits_and_guides_have_their_slopes(summary, cells):
         )
 
 
-def test_keys_list_what_is_drawn(summary, cells):
-    """A member without a limit has no expected exponents, and no flow."""
-
-    def keys(summary, cells):
-        drawn = (plot(summary, cells) for plot in (plots.gaps, plots.training))
-        return [line.label for plot in drawn for line in plot.key]
-
-    absent = {"expected exponent", "prediction as a flow"}
-    assert absent <= set(keys(summary, cells))
-    metrics = {
-        name: {**metric, "expected": {**metric["expected"], "slope": None}}
-        for name, metric in summary["metrics"].items()
-    }
-    steps = {
-        m: {name: a for name, a in cell.items() if not name.endswith("_flow")}
-        for m, cell in cells.items()
-    }
-    left = keys({**summary, "metrics": metrics}, steps)
-    assert not absent & set(left)
-    assert len(left) == len(keys(summary, cells)) - 2
-
-
 def test_colours_darken_towards_the_limit():
     shades = series.width_colours([64, 128, 256, 512]).values()
     rgb = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in shades])

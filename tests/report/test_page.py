@@ -202,6 +202,36 @@ def regression_of_one_layer(summary, cells):
             del cell[name]
 
 
+def no_limit(summary, cells):
+    """No infinite-width side, and nothing that theory expects."""
+    for name, metric in summary["metrics"].items():
+        gone = name.startswith(("gap_total", "gap_kernel", "kernel_error"))
+        metric["missing"] = "no limit" if gone else metric["missing"]
+        metric["expected"] |= {"slope": None, "status": None}
+    for cell in cells.values():
+        for name in [n for n in cell if n.endswith(("_infinite", "_flow"))]:
+            del cell[name]
+        for name in ("gap_total", "gap_kernel", "limit_eigenvalues"):
+            del cell[name]
+
+
+ALWAYS = ["mean over seeds, 95 % interval", "fit: exponent [95 % interval]"]
+OPTIONAL = ["prediction in steps", "prediction as a flow", "expected exponent"]
+
+
+def test_keys_and_captions_name_what_is_drawn(summary, cells):
+    def said(page_text):
+        words = [*OPTIONAL, "The dashed guide", "Dotted: the prediction"]
+        return [word for word in words if word in page_text]
+
+    assert len(said(page.html(summary, cells))) == 5
+    summary, cells = copy.deepcopy((summary, cells))
+    no_limit(summary, cells)
+    assert said(page.html(summary, cells)) == []
+    for plot in (plots.gaps, plots.kernels):
+        assert [line.label for line in plot(summary, cells).key] == ALWAYS
+
+
 # What is left to draw: lines of gaps, training, losses, spectra, kernels.
 LEFT = {
     without_numbers: ((0, 0, 9, 8, 0), 0),
@@ -209,6 +239,7 @@ LEFT = {
     one_width: ((0, 5, 9, 4, 0), 8),
     one_seed: ((6, 15, 27, 8, 10), 24),
     regression_of_one_layer: ((6, 15, 18, 8, 8), 21),
+    no_limit: ((1, 3, 18, 3, 4), 15),
 }
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from zoo.data import Dataset, load
 from zoo.layers import ACTIVATIONS
-from zoo.models import ARCHITECTURES
+from zoo.models import ARCHITECTURES, Architecture
 from zoo.names import check_name
 
 OWN = frozenset({"parent", "name"})  # fields that Flax adds to every module
@@ -52,7 +52,10 @@ def build(
         arch: as for `find_architecture`.
         width: its width.
         out: its number of outputs, from the data.
-        options: hyper-parameters by name; strings are read as their field's type.
+        options: hyper-parameters by name; strings are read as their field's type. A
+            network inside the network is an architecture's name, and what follows its
+            field's name and a dot are its hyper-parameters: {"net": "neural_field",
+            "net.omega": "2"}.
         given: what the data supplies, such as a graph; taken if there is a field.
 
     Raises:
@@ -72,6 +75,9 @@ def build(
     supplied = {"width": width, "out": out} | given
     values = {name: value for name, value in supplied.items() if name in fields}
     for name, value in options.items():
+        holder = name.partition(".")[0]
+        if holder != name and holder in options and fields.get(holder) is Architecture:
+            continue
         if name in supplied:
             raise ValueError(f"--net={name}={value} is not allowed: {name} is given.")
         if name not in fields:
@@ -80,11 +86,27 @@ def build(
                 f"--arch={arch} has no hyper-parameter {name}={value}; it has "
                 f"{', '.join(free) or 'none'}."
             )
-        values[name] = _read(name, value, fields[name])
+        if fields[name] is Architecture and isinstance(value, str):
+            values[name] = _inside(network, name, value, options)
+        else:
+            values[name] = _read(name, value, fields[name])
     activation = values.get("activation")
     if "sigma_w" in fields and activation in ACTIVATIONS:
         values.setdefault("sigma_w", ACTIVATIONS[activation].sigma_w)
     return network(**values)
+
+
+def _inside(outer: Any, name: str, arch: str, options: dict[str, Any]) -> nn.Module:
+    """The network in the field `name` of another one, which sets its width."""
+    prefix = f"{name}."
+    own = {k[len(prefix) :]: v for k, v in options.items() if k.startswith(prefix)}
+    try:
+        kind = getattr(find_architecture(arch), "inputs", "any")
+        if kind != outer.inputs:
+            raise ValueError(f"its inputs are of kind '{kind}', not '{outer.inputs}'.")
+        return build(arch, 1, 1, own)
+    except ValueError as error:
+        raise ValueError(f"--net={name}={arch} is not allowed: {error}") from error
 
 
 def _read(name: str, value: Any, kind: Any) -> Any:

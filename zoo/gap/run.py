@@ -312,10 +312,15 @@ def hyper_parameters(net: nn.Module) -> dict[str, str]:
         for field in dataclasses.fields(net)
         if field.name not in skipped
     }
-    return {
-        name: f"{value:.4g}" if isinstance(value, float) else str(value)
-        for name, value in values.items()
-    }
+    return {name: _brief(value) for name, value in values.items()}
+
+
+def _brief(value: Any) -> str:
+    """A hyper-parameter in one line; of a network inside the network, its own."""
+    if isinstance(value, nn.Module):
+        own = hyper_parameters(value).items()
+        return f"{type(value).__name__}({', '.join(f'{k} {v}' for k, v in own)})"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _spectrum(dynamics: Dynamics) -> dict[str, Any]:

@@ -151,9 +151,11 @@ class Architecture(nn.Module):
     def require(self, holds: bool, name: str, allowed: str) -> None:
         """Refuses a hyper-parameter, with its value."""
         if not holds:
+            value = getattr(self, name)
+            if isinstance(value, nn.Module):
+                value = type(value).__name__
             raise ValueError(
-                f"{type(self).__name__} needs {name} {allowed}, got "
-                f"{name}={getattr(self, name)}."
+                f"{type(self).__name__} needs {name} {allowed}, got {name}={value}."
             )
 
     def require_sizes(self, *names: str) -> None:

@@ -124,7 +124,8 @@ class PINN(Architecture):
     Args:
         width: units m of every hidden layer of u.
         operator: a name in `zoo.models.pinn.OPERATORS`.
-        net: the network u; its width and its number of outputs are replaced.
+        net: the network u; its width and its number of outputs are replaced. As flags,
+            --net=net=neural_field,net.omega=2.
 
     Raises:
         ValueError: if an argument is outside its range, with its name and value.
@@ -143,6 +144,7 @@ class PINN(Architecture):
         self.require_sizes("width")
         check_name("operator", self.operator, OPERATORS)
         self.require(self.net.inputs == "vector", "net", "to take vectors")
+        self.require(not isinstance(self.net, PINN), "net", "of one output")
         smooth = all(_is_smooth(layer) for layer in walk(self.net.layers()))
         self.require(smooth, "net", "of smooth layers and activations")
         super().__post_init__()

@@ -76,11 +76,12 @@ def draw(plot: Plot) -> Figure:
     all_axes = figure.subplots(rows, columns, squeeze=False)
     for axes, panel in zip(all_axes.flat, plot.panels, strict=True):
         _draw_panel(axes, panel)
-    handles = [_handle(line) for line in plot.key]
-    letters = sum(len(line.label) + 8 for line in plot.key)
-    across = -(-len(handles) // -(-letters // KEY_LETTERS))
-    in_rows = [h for column in range(across) for h in handles[column::across]]
-    figure.legend(handles=in_rows, loc="outside upper center", ncols=across)
+    if plot.key:
+        handles = [_handle(line) for line in plot.key]
+        letters = sum(len(line.label) + 8 for line in plot.key)
+        across = -(-len(handles) // -(-letters // KEY_LETTERS))
+        in_rows = [h for column in range(across) for h in handles[column::across]]
+        figure.legend(handles=in_rows, loc="outside upper center", ncols=across)
     return figure
 
 

@@ -51,17 +51,12 @@ SECTIONS = (
         "Gaps against width",
         "Each gap is the root mean square over test points and outputs, at the step of "
         "the trajectory where it is largest. Points: mean over seeds with the 95 % "
-        "interval (Student's t). The exponent is the mean of the slopes of seeds. The "
-        "dashed guide has the exponent that theory expects and starts at the widest "
-        "network.",
+        "interval (Student's t). The exponent is the mean of the slopes of seeds.",
     ),
     (
         plots.training,
         "Gaps during training",
-        "Mean over seeds that did not diverge; at step 0 all gaps are zero. Solid: the "
-        "prediction takes the same steps as the network. Dotted: the prediction is the "
-        "gradient flow at time t = learning rate &times; step, as is common; it adds "
-        "an error that comes from the step size and has nothing to do with width.",
+        "Mean over seeds that did not diverge; at step 0 all gaps are zero.",
     ),
     (
         plots.losses,
@@ -84,6 +79,19 @@ SECTIONS = (
         "after training against before, by layer. Lines as in section 1.",
     ),
 )
+# Said of lines that not every run has, by their dashes.
+ALSO = {
+    plots.gaps: {
+        "dashed": "The dashed guide has the exponent that theory expects and starts at "
+        "the widest network."
+    },
+    plots.training: {
+        "dotted": "Solid: the prediction takes the same steps as the network. Dotted: "
+        "the prediction is the gradient flow at time t = learning rate &times; step, "
+        "as is common; it adds an error that comes from the step size and has nothing "
+        "to do with width."
+    },
+}
 NOTHING = "Not measured for this architecture; the list above says why."
 USE = (
     "Drag to zoom, double-click to reset, click in a legend to hide. The same figures "
@@ -122,7 +130,13 @@ def html(summary: dict[str, Any], cells: dict[int, Arrays]) -> str:
     ]
     for number, (make, heading, caption) in enumerate(SECTIONS, 1):
         plot = make(summary, cells)
-        shown = _figure(plot, caption) if plot.panels else f"<p>{NOTHING}</p>"
+        dashes = {line.dash for line in plot.key}
+        also = [said for dash, said in ALSO.get(make, {}).items() if dash in dashes]
+        shown = (
+            _figure(plot, " ".join([caption, *also]))
+            if plot.panels
+            else f"<p>{NOTHING}</p>"
+        )
         parts += [f"<h2>{number}. {heading}</h2>", shown]
         if make is plots.losses:
             parts += [tables.final(summary)]

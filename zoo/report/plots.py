@@ -109,8 +109,9 @@ def gaps(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
     lines = [_power(summary, name, colour) for name, (_, colour) in found.items()]
     x = scale.width_axis("width m", summary["widths"])
     y = scale.log_axis("largest RMS gap on test points", lines)
-    panels = _share([title for title, _ in found.values()], x, y, lines)
-    return Plot("gaps", panels, _drawn(WIDTH_KEY, panels), len(lines))
+    titles = [title for title, _ in found.values()]
+    panels = _share(titles, x, y, lines)
+    return Plot("gaps", panels, _drawn(WIDTH_KEY, panels), len(panels))
 
 
 def kernels(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
@@ -134,13 +135,6 @@ def kernels(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
     return Plot("kernels", panels, _drawn(WIDTH_KEY, panels), len(panels))
 
 
-def _drawn(key: list[Line], panels: list[Panel]) -> list[Line]:
-    """The entries of a key of which some panel has a line."""
-    lines = [line for panel in panels for line in panel.lines]
-    styles = {(line.dash, line.draw, line.thin) for line in lines}
-    return [line for line in key if (line.dash, line.draw, line.thin) in styles]
-
-
 def training(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
     """The gaps against the training step, by width; exact steps beside the flow."""
     colours = width_colours(summary["widths"])
@@ -157,12 +151,9 @@ def training(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
     x = _step_axis(summary)
     y = scale.log_axis("RMS gap on test points", groups)
     panels = _share([title for title, _ in found.values()], x, y, groups)
-    key = [
-        Line([], [], "prediction in steps", GREY),
-        Line([], [], "prediction as a flow", GREY, "dotted"),
-    ]
-    key = [*_width_key(colours), *_drawn(key, panels)]
-    return Plot("training", panels, key, len(groups))
+    flow = _drawn([Line([], [], "prediction as a flow", GREY, "dotted")], panels)
+    steps = [Line([], [], "prediction in steps", GREY)] if flow else []
+    return Plot("training", panels, _width_key(colours) + steps + flow, len(panels))
 
 
 def losses(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
@@ -259,6 +250,16 @@ def _share(titles: list[str], x: Any, y: Any, groups: list) -> list[Panel]:
         Panel(title, x, bare if i else y, lines)
         for i, (title, lines) in enumerate(zip(titles, groups, strict=True))
     ]
+
+
+def _drawn(key: list[Line], panels: list[Panel]) -> list[Line]:
+    """The entries of a key that look as some line of the panels."""
+
+    def look(line: Line) -> tuple:
+        return line.draw == "markers", line.dash, line.thin
+
+    looks = {look(line) for panel in panels for line in panel.lines}
+    return [line for line in key if look(line) in looks]
 
 
 def _power(summary, name: str, colour: str, label: str = "") -> list[Line]:
