@@ -148,3 +148,13 @@ for room in {rooms}:
         del sys.modules[name]
 """
     in_a_new_process(code)
+
+
+def test_the_jaxlib_with_wrong_numbers_is_refused():
+    program = "import jaxlib; jaxlib.__version__ = '0.10.2'; import zoo"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: jaxlib 0.10.2 computes wrong numbers on CPUs")
