@@ -1,12 +1,13 @@
 """One battery for every member of the registry: to register is to be tested."""
 
-import dataclasses
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 from battery import (
     MEMBERS,
     apply_fn,
@@ -24,12 +25,10 @@ from battery import (
 )
 
 import zoo
-from zoo.gap import fit, store
-from zoo.gap.config import Config
-from zoo.gap.run import Experiment, run
+from experiments import lazy_gap
+from zoo.gap import fit
 from zoo.infinite.kernels import kernel_matrix
 from zoo.infinite.neural_tangents import nt
-from zoo.report import page
 
 pytestmark = pytest.mark.slow
 each_member = pytest.mark.parametrize("name", MEMBERS)
@@ -224,28 +223,32 @@ def test_finite_width_tends_to_the_limit(name, scaled):
 
 
 @each_member
-def test_main_job_end_to_end(name, tmp_path):
-    """The steps of experiments.lazy_gap: measured, stored, reported; or the reason."""
+def test_main_job_end_to_end(name, tmp_path, capsys):
+    """The program of experiments.lazy_gap, called in this process with flags."""
     arch, options = options_of(name)
-    config = Config(
-        arch=arch,
-        widths=(8, 16),
-        seeds=2,
-        n_train=8,
-        n_test=4,
-        steps=5,
-        records=3,
-        net=tuple(f"{k}={v}" for k, v in options.items()),
-    )
+    asked = {
+        "arch": arch,
+        "widths": "8,16",
+        "seeds": "2",
+        "n_train": "8",
+        "n_test": "4",
+        "steps": "5",
+        "records": "3",
+        "net": ",".join(f"{k}={v}" for k, v in options.items()),
+        "workdir": str(tmp_path),
+    }
     if not has_kernel(member(name, 8)[0]):
-        config = dataclasses.replace(config, learning_rate=0.01)
-    experiment = Experiment(config, allow_divergence=True)
-    store.open_workdir(tmp_path, config.as_dict())
-    run(experiment, tmp_path, lambda message, share: None)
+        asked["learning_rate"] = "0.01"
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+    with flagsaver.as_parsed(**asked):
+        lazy_gap.main()
+    assert f"Report: {tmp_path / 'report.html'}" in capsys.readouterr().out
     summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["config"]["net"] == [f"{k}={v}" for k, v in options.items()]
     (cell,) = (tmp_path / "cells").glob(f"{arch}-w16-*/traj.npz")
     arrays = np.load(cell)
     for gap in ("gap_total", "gap_nonlinear", "gap_kernel"):
         assert (gap in arrays) != bool(summary["metrics"][gap]["missing"])
         assert gap not in arrays or np.all(np.isfinite(arrays[gap][:, 0]))
-    assert page.write(tmp_path, summary).stat().st_size > 0
+    assert (tmp_path / "report.html").stat().st_size > 0
