@@ -65,9 +65,9 @@ def monte_carlo_kernel_fn(
 
     def kernel(x1, x2=None, get: str = "ntk") -> Estimate:
         check_name("kernel", get, SAMPLES)
-        mean, squares = (
-            np.asarray(a, np.float64) for a in _moments(net, get, keys, x1, x2)
-        )
+        with jax.default_matmul_precision("highest"):
+            moments = _moments(net, get, keys, x1, x2)
+        mean, squares = (np.asarray(a, np.float64) for a in moments)
         return Estimate(mean, np.sqrt(squares / (n_samples * (n_samples - 1))))
 
     return kernel
@@ -80,7 +80,7 @@ def _ntk(net: nn.Module, variables: dict, x1: jax.Array, x2: jax.Array | None):
 def _nngp(net: nn.Module, variables: dict, x1: jax.Array, x2: jax.Array | None):
     f1: Any = net.apply(variables, x1)
     f2: Any = f1 if x2 is None else net.apply(variables, x2)
-    return jnp.matmul(f1, f2.T, precision="highest") / f1.shape[-1]
+    return f1 @ f2.T / f1.shape[-1]
 
 
 SAMPLES = {"ntk": _ntk, "nngp": _nngp}
