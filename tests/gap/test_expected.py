@@ -8,6 +8,7 @@ from zoo.models import Limit
 NTK = {
     "smooth": False,
     "depth": 2,
+    "shallow": False,
     "standard": False,
     "lazy_rate": True,
     "limit": Limit("exact"),
@@ -33,7 +34,7 @@ ALONE = {"no_kernel": "its examples interact"}
         ("weight_movement_first", {"standard": True}, -1.5),
         ("weight_movement_hidden", {}, -1.0),
         ("weight_movement_hidden", {"depth": 1}, None),
-        ("kernel_drift", {"standard": True, "depth": 1}, None),
+        ("kernel_drift", {"standard": True, "shallow": True}, None),
         ("gap_nonlinear", {"standard": True}, -0.75),
         ("weight_movement_last", {"standard": True}, -0.5),
         # Other architectures than the MLP: nothing is said of their weights.

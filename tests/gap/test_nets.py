@@ -10,7 +10,10 @@ import pytest
 
 from zoo.gap import nets, store
 from zoo.gap.config import Config
+from zoo.gap.nets import example
 from zoo.gap.run import Experiment, run
+from zoo.gap.sides import facts
+from zoo.layers import ACTIVATIONS
 from zoo.models import ARCHITECTURES, MLP, PINN, NeuralField
 from zoo.report import page
 
@@ -308,3 +311,32 @@ def test_networks_that_no_pinn_holds_are_refused(options, message):
     with pytest.raises(ValueError, match=message) as error:
         nets.build("pinn", 8, 2, options)
     assert "\n" not in str(error.value)
+
+
+def test_naming_the_default_activation_changes_nothing():
+    for arch, network in ARCHITECTURES.items():
+        if {"activation", "sigma_w"} <= set(network.__dataclass_fields__):
+            named, _ = example(arch, 8, 4, activation=network.activation)
+            assert named.sigma_w == network.sigma_w, arch
+    tanh, _ = example("mlp", 8, 4, activation="tanh")
+    assert tanh.sigma_w == ACTIVATIONS["tanh"].sigma_w
+
+
+@pytest.mark.parametrize(
+    ("arch", "options", "shallow", "smooth"),
+    [
+        ("mlp", {}, False, False),
+        ("mlp", {"depth": "1", "activation": "gelu"}, True, True),
+        ("gcn", {"depth": "1"}, True, False),
+        ("wu_transformer", {}, True, False),
+        ("neural_field", {}, True, True),
+        ("gcnii", {}, False, False),
+        ("res_gcn", {}, False, False),
+        ("xie_mcn", {}, False, False),
+        ("du_resnet", {"activation": "gelu"}, False, True),
+    ],
+)
+def test_facts(arch, options, shallow, smooth):
+    net, _ = example(arch, 8, 4, **options)
+    found = facts(net, net.limit(), True)
+    assert (found.shallow, found.smooth) == (shallow, smooth)

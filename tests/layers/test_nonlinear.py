@@ -221,3 +221,24 @@ def test_duals_of_smooth_activations_have_derivatives_at_equal_inputs(name, x64)
     # One-sided difference: O(step) times the third derivative.
     curvature = float(jax.jacfwd(jax.jacfwd(value))(k))
     assert abs((float(slope - near)) / step - curvature) < 2e-2 * (1 + abs(curvature))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_means(x64, name):
+    """E phi(u) by adaptive quadrature between the zeros of a fast phi."""
+    for q in (0.0, 0.3, 4.0, 90.0):
+
+        def density(x, q=q):
+            return PHI[name][0](x * q**0.5) * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+
+        cuts = np.linspace(-12, 12, 97)
+        parts = [integrate.quad(density, a, b)[0] for a, b in itertools.pairwise(cuts)]
+        got = ACTIVATIONS[name].first_moment(jnp.asarray(q))
+        assert got == pytest.approx(sum(parts), rel=1e-9, abs=1e-12), q
+
+
+@pytest.mark.parametrize(("name", "limit"), [("gaussian", 1e-2), ("cos", 0.0)])
+def test_means_at_large_variances(x64, name, limit):
+    """No fixed grid has them: exp(-x^2 / 2) is as narrow as 1/100 of one deviation."""
+    got = ACTIVATIONS[name].first_moment(jnp.asarray(1e4))
+    assert got == pytest.approx(limit, rel=1e-4, abs=1e-12)

@@ -151,7 +151,7 @@ def test_empirical_ntk_equals_jacobian_contraction(name, dtype):
             assert np.linalg.norm(got - want) < tolerance * np.linalg.norm(want)
 
 
-@each_member
+@pytest.mark.parametrize("name", [*MEMBERS, "mlp,parameterization=standard,depth=1"])
 def test_coordinate_check(name):
     """Powers of the width, as the parameterization states them.
 

@@ -8,6 +8,7 @@ positions, and nothing else that the tables here do not name.
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -52,11 +53,17 @@ def _states(eqn: Any, given: list) -> list:
         return _follow(eqn.params["jaxpr"].jaxpr, given)
     if name == "custom_jvp_call":
         inner = eqn.params["call_jaxpr"].jaxpr
-        if inner.debug_info.func_name in OWN_DERIVATIVES:
+        if _name(inner.debug_info) in OWN_DERIVATIVES:
             return _follow(inner, given)
     rule = _elementwise if name in ELEMENTWISE else RULES.get(name)
     found = MIXED if rule is None or MIXED in given else rule(eqn, given)
     return [found] * len(eqn.outvars)
+
+
+def _name(info: Any) -> str:
+    """A function's name, if it is one of JAX's own."""
+    own = Path(info.func_filename or "").is_relative_to(Path(jax.__file__).parent)
+    return info.func_name if own else ""
 
 
 # Functions of JAX whose derivatives, of their own, are elementwise as they are.

@@ -34,7 +34,7 @@ UNSCALED = (
 OTHER_WEIGHTS = "no prediction for the weights of this architecture"
 ONE_HIDDEN = "the network has no hidden-to-hidden layer"
 READOUT = (
-    "no prediction: in the standard parameterization with one hidden layer the readout "
+    "no prediction: in the standard parameterization with one wide layer the readout "
     "alone moves the function to leading order"
 )
 
@@ -47,6 +47,7 @@ class Facts:
         smooth: whether all activations have a continuous derivative; None if unknown.
         depth: number of hidden layers of a multilayer perceptron; None for other
             architectures, of whose weights nothing is predicted here.
+        shallow: whether there is one wide layer.
         standard: whether the learning rate falls as 1 / width; None if unknown.
         lazy_rate: whether the learning rate is below the critical one and scales with
             width as the module says.
@@ -56,6 +57,7 @@ class Facts:
 
     smooth: bool | None
     depth: int | None
+    shallow: bool
     standard: bool | None
     lazy_rate: bool
     limit: Limit
@@ -104,7 +106,7 @@ def _expectation(metric: str, facts: Facts) -> tuple[float | None, str, str | No
     if metric in EXPECTED:
         return *EXPECTED[metric], THEORY
     if metric in OF_SECOND_ORDER:
-        if facts.standard and facts.depth == 1:
+        if facts.standard and facts.shallow:
             return None, READOUT, None
         if facts.smooth:
             return -1.0, SMOOTH, HEURISTIC

@@ -91,9 +91,15 @@ def build(
         else:
             values[name] = _read(name, value, fields[name])
     activation = values.get("activation")
-    if "sigma_w" in fields and activation in ACTIVATIONS:
+    if "sigma_w" in fields and activation in ACTIVATIONS and _follows(network):
         values.setdefault("sigma_w", ACTIVATIONS[activation].sigma_w)
     return network(**values)
+
+
+def _follows(network: Any) -> bool:
+    """Whether the default scale of the weights is that of the default activation."""
+    activation = ACTIVATIONS.get(getattr(network, "activation", ""))
+    return activation is not None and network.sigma_w == activation.sigma_w
 
 
 def _inside(outer: Any, name: str, arch: str, options: dict[str, Any]) -> nn.Module:

@@ -14,7 +14,7 @@ from zoo.gap.expected import Facts
 from zoo.gap.nets import find_object
 from zoo.infinite.kernels import kernel_matrix
 from zoo.infinite.predict import PSD_FLOAT32, Dynamics
-from zoo.layers import ACTIVATIONS, Nonlinear, walk
+from zoo.layers import walk
 from zoo.models import MLP, Architecture, Limit
 
 MC_SEED = 1 << 31  # apart from all seeds of initializations
@@ -91,14 +91,14 @@ def couples_batch(net: nn.Module) -> bool:
 
 def facts(net: nn.Module, limit: Limit, lazy_rate: bool) -> Facts:
     """What the expected exponents depend on."""
-    smooth, standard = None, None
+    smooth, standard, shallow = None, None, False
     if isinstance(net, Architecture):
-        used = [part for part in walk(net.layers()) if isinstance(part, Nonlinear)]
-        smooth = all(ACTIVATIONS[part.activation].smooth for part in used)
-        standard = net.rate == -1
+        smooth = all(layer.smooth for layer in walk(net.layers()))
+        standard, shallow = net.rate == -1, net.wide_layers == 1
     return Facts(
         smooth=smooth,
         depth=net.depth if isinstance(net, MLP) else None,
+        shallow=shallow,
         standard=standard,
         lazy_rate=lazy_rate,
         limit=limit,

@@ -52,6 +52,11 @@ class Layer:
         return False
 
     @property
+    def smooth(self) -> bool:
+        """Whether the layer itself, its parts apart, has a continuous derivative."""
+        return True
+
+    @property
     def numeric(self) -> str:
         """How exact the limit is where it is a numerical one; "" where it is exact."""
         return ""

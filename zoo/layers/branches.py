@@ -28,6 +28,11 @@ class MaxOut(Layer):
         """The branch; the two copies have one limit."""
         return (self.branch,)
 
+    @property
+    def smooth(self) -> bool:
+        """A maximum has kinks."""
+        return False
+
     def finite(self, scope: nn.Module, x: Float[Array, "n ..."]) -> jax.Array:
         """The maximum."""
         return jnp.maximum(

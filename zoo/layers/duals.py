@@ -299,6 +299,16 @@ def relu_mean(q: Array) -> jax.Array:
     return jnp.sqrt(q / TWO_PI)
 
 
+def gelu_mean(q: Array) -> jax.Array:
+    """E u Phi(u) for u ~ N(0, q), by parts."""
+    return q / jnp.sqrt(TWO_PI * (1.0 + q))
+
+
+def gabor_mean(q: Array) -> jax.Array:
+    """The Gaussian's mean, times that of the cosine at its variance q / (1 + q)."""
+    return jnp.exp(-(GABOR_FREQUENCY**2) * q / (2.0 * (1.0 + q))) / jnp.sqrt(1.0 + q)
+
+
 def _stated(how: str, error: str, up_to: float, loose: str, most: float) -> str:
     """What a numerical dual says of its relative error in float64."""
     return (
@@ -319,14 +329,20 @@ ACTIVATIONS = {
     "relu": Activation(
         nn.relu, relu_dual, smooth=False, sigma_w=2**0.5, mean=relu_mean
     ),
-    "erf": Activation(jax.scipy.special.erf, erf_dual),
-    "gelu": Activation(partial(nn.gelu, approximate=False), gelu_dual),
-    "identity": Activation(lambda x: x, identity_dual, sigma_w=1.0),
-    "square": Activation(jnp.square, square_dual, sigma_w=3**-0.25),
-    "sin": Activation(jnp.sin, sin_dual),
-    "cos": Activation(jnp.cos, cos_dual),
-    "gaussian": Activation(lambda x: jnp.exp(-(x**2) / 2.0), gaussian_dual),
-    "gabor": Activation(gabor, gabor_dual),
+    "erf": Activation(jax.scipy.special.erf, erf_dual, mean=jnp.zeros_like),
+    "gelu": Activation(partial(nn.gelu, approximate=False), gelu_dual, mean=gelu_mean),
+    "identity": Activation(
+        lambda x: x, identity_dual, sigma_w=1.0, mean=jnp.zeros_like
+    ),
+    "square": Activation(jnp.square, square_dual, sigma_w=3**-0.25, mean=lambda q: q),
+    "sin": Activation(jnp.sin, sin_dual, mean=jnp.zeros_like),
+    "cos": Activation(jnp.cos, cos_dual, mean=lambda q: jnp.exp(-q / 2.0)),
+    "gaussian": Activation(
+        lambda x: jnp.exp(-(x**2) / 2.0),
+        gaussian_dual,
+        mean=lambda q: 1.0 / jnp.sqrt(1.0 + q),
+    ),
+    "gabor": Activation(gabor, gabor_dual, mean=gabor_mean),
     "tanh": _series(jnp.tanh, "1e-13", 2.5, "1e-6", 10.0),
     "sigmoid": _series(nn.sigmoid, "1e-9", 20.0, "1e-6", 40.0),
     "softplus": _series(nn.softplus, "1e-12", 20.0, "1e-4", 320.0),

@@ -125,6 +125,11 @@ class ResidualAggregation(OnGraph):
     Gaussian and centred: the output of an affine map.
     """
 
+    @property
+    def smooth(self) -> bool:
+        """Its relu has a kink."""
+        return False
+
     def finite(self, scope: nn.Module, x: Float[Array, "n ..."]) -> jax.Array:
         """All steps, on a batch."""
         for step in range(self.depth):
@@ -203,6 +208,11 @@ class InitialResidual(OnGraph):
     def no_limit(self) -> str:
         """The identity mapping has no kernel map."""
         return "" if self.beta == 1.0 else NOT_GAUSSIAN.format(beta=self.beta)
+
+    @property
+    def smooth(self) -> bool:
+        """Its relu has a kink."""
+        return False
 
     def finite(self, scope: nn.Module, x: Float[Array, "n ..."]) -> jax.Array:
         """All steps, on a batch."""

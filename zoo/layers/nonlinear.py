@@ -33,6 +33,11 @@ class Nonlinear(Layer):
         return self.activation
 
     @property
+    def smooth(self) -> bool:
+        """Whether the activation is."""
+        return ACTIVATIONS[self.activation].smooth
+
+    @property
     def numeric(self) -> str:
         """The error of a numerical dual."""
         return ACTIVATIONS[self.activation].numeric

@@ -52,6 +52,11 @@ class ActivatedResiduals(Layer):
         """The affine map and the activation of a branch."""
         return (self.affine, Nonlinear(self.activation))
 
+    @property
+    def smooth(self) -> bool:
+        """Whether its activation is."""
+        return ACTIVATIONS[self.activation].smooth
+
     def finite(self, scope: nn.Module, x: Float[Array, "n ..."]) -> jax.Array:
         """Applies the stack to a batch of pre-activations."""
         phi = ACTIVATIONS[self.activation].fn

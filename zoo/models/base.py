@@ -56,6 +56,8 @@ EXPONENTS = {
 }
 
 
+WIDE = 8191  # a width that nothing else is
+
 # Axes of a batch of inputs, the first one its points.
 RANKS = {"vector": 2, "image": 4, "tokens": 3, "nodes": 1}
 
@@ -145,8 +147,22 @@ class Architecture(nn.Module):
 
     @property
     def exponents(self) -> Exponents:
-        """Powers of the width that the parameterization predicts."""
-        return EXPONENTS[getattr(self, "parameterization", "ntk")]
+        """Powers of the width that the parameterization predicts.
+
+        Of one wide layer in the standard one (derived): what its units get back is
+        O(width^-1/2), at a rate of O(1 / width), and no wide layer before it adds up.
+        """
+        found = EXPONENTS[getattr(self, "parameterization", "ntk")]
+        if self.rate == -1 and self.wide_layers == 1:
+            return found._replace(hidden_change=-1.5)
+        return found
+
+    @property
+    def wide_layers(self) -> int:
+        """Number of layers that return as many units as the width says."""
+        sizes: Any = {"width": WIDE, "parent": None, "name": None}
+        layers = walk(self.clone(**sizes).layers())
+        return sum(getattr(layer, "width", None) == WIDE for layer in layers)
 
     def require(self, holds: bool, name: str, allowed: str) -> None:
         """Refuses a hyper-parameter, with its value."""

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from zoo.layers import (
-    ACTIVATIONS,
     Concat,
     Dense,
     FourierFeatures,
@@ -223,6 +222,4 @@ class PINN(Architecture):
 
 
 def _is_smooth(layer: Layer) -> bool:
-    if isinstance(layer, Nonlinear):
-        return ACTIVATIONS[layer.activation].smooth
-    return isinstance(layer, SMOOTH_LAYERS)
+    return layer.smooth and isinstance(layer, (Nonlinear, *SMOOTH_LAYERS))
