@@ -49,7 +49,7 @@ class NeuralField(Architecture):
     data = "waves"
     variants = (
         {"activation": "sinc", "omega": 4.0, "parameterization": "ntk"},
-        {"activation": "gaussian", "omega": 2.0, "depth": 2},
+        {"activation": "gaussian", "omega": 2.0, "sigma_w": 1.5, "depth": 2},
         {"activation": "gabor", "omega": 1.0},
         {"activation": "relu", "omega": 1.0, "encoding": 8.0},
     )
