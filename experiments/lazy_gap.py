@@ -30,7 +30,8 @@ HELP = {
     "widths": "Widths, separated by commas.",
     "depth": "Hidden layers; default by architecture, as for the next four.",
     "activation": f"{', '.join(sorted(ACTIVATIONS))}.",
-    "sigma_w": "Scale of the weights; default by activation (relu: sqrt 2).",
+    "sigma_w": "Scale of the weights; default by activation (relu: sqrt 2), or the "
+    "architecture's own.",
     "sigma_b": "Scale of the biases; 0 means no biases.",
     "parameterization": "ntk, standard, ...",
     "net": "Other hyper-parameters of the architecture: name=value,...; for a network "

@@ -107,6 +107,7 @@ def test_as_many_outputs_as_channels():
     W, h = jnp.ones((M, M)), example()[1]
     assert apart(lambda W, h: h.sum(1) @ W, W, h)
     assert not apart(lambda W, h: h.sum(1) + h.sum(1) @ W, W, h)
+    assert not apart(lambda W, h: h.sum(1) @ W + h.sum(1), W, h)
 
 
 class Net(nn.Module):

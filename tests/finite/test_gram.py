@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 
 from zoo.finite import gram
-from zoo.finite.gram import Flat, Pair, Stream, contract, multiplied, order, splits
+from zoo.finite.gram import (
+    Apart,
+    Flat,
+    Pair,
+    Stream,
+    contract,
+    multiplied,
+    order,
+    splits,
+)
 
 K, P, Q, M = 3, 4, 5, 7
 
@@ -66,3 +75,5 @@ def test_order_of_the_products():
     assert order((256, 576, 64), (64, 64, 10, False), True) is Stream
     assert order((256, 576, 64), (64, 64, 10, False), False) is multiplied
     assert order((16, 256, 256), (128, 128, 10, False), True) is Pair
+    assert order((16, 256, 256), (128, 128, 10, True), True, apart=True) is Apart
+    assert order((1, 1024, 1024), (256, 256, 10, True), True, apart=True) is Pair

@@ -53,14 +53,11 @@ with np.load(golden.PATH) as file:
     ARRAYS = dict(file)
 
 # Bounds on max |got - want| / max |want|: 1e-6 and 1e-10, but for two exceptions.
-# K(x, x) goes through arccos at 1, which makes sqrt(eps) of a rounding error eps, 3e-4
-# in float32 (met on JAX 0.10.1). In float64 the old stack itself is 5e-9 off the exact
-# Relu recursion there.
+# K(x, x) goes through arccos at 1: sqrt(eps) of a rounding error eps (3e-4 in float32).
+# In float64 the old stack itself is 5e-9 off the exact Relu recursion there.
 RTOL_KINK = {"float32": 5e-4, "float64": 1e-8}
-# Float32 through a factorization, or through an ODE solver that is asked for 1.4e-8,
-# below the rounding, and so takes its steps by the noise. Measured over JAX 0.10.2 and
-# 0.12.0.1: 6.1e-7 and 1.7e-6; in float64, where all keep 1e-10, 2e-15. And kernels of
-# an input with itself as small differences of variances: 1.5e-6 on JAX 0.10.1.
+# Float32 through a factorization, or an ODE solver asked for 1.4e-8: 7e-7 and 1.7e-6
+# on JAX 0.10.1 and 0.12. K(x, x) as a small difference of variances: 1.5e-6.
 RTOL_FLOAT32 = {
     "mlp_Rbf": 3e-6,
     "mlp_Gaussian": 3e-6,

@@ -76,9 +76,8 @@ ELEMENTWISE = {
 
 
 def _elementwise(eqn: Any, given: list) -> Any:
-    states = {state for state in given if state is not None}
-    (state, *others) = states
-    if others or state == WEIGHT:
+    (state, *others) = (state for state in given if state is not None)
+    if set(others) - {state} or state == WEIGHT:
         return MIXED
     if state != OUTPUT:
         return state

@@ -50,7 +50,8 @@ def _complete(net: nn.Module, tree: Any, specs: tuple) -> bool:
     if all(call.layer is not None for site in places for call in site.calls):
         return True
     rng = np.random.default_rng(0)
-    ones = jax.tree.map(lambda spec: np.ones(spec.shape, spec.dtype), variables)
+    others = {name: tree for name, tree in variables.items() if name != "params"}
+    ones = jax.tree.map(lambda spec: np.ones(spec.shape, spec.dtype), others)
     drawn = jax.tree.map(partial(_random, rng), variables["params"])
     k = jax.eval_shape(net.apply, variables, x).shape[1]
     mix = rng.normal(size=(1, k)).astype(np.float32)
