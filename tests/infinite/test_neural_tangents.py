@@ -56,13 +56,12 @@ with np.load(golden.PATH) as file:
 # K(x, x) goes through arccos at 1: sqrt(eps) of a rounding error eps (3e-4 in float32).
 # In float64 the old stack itself is 5e-9 off the exact Relu recursion there.
 RTOL_KINK = {"float32": 5e-4, "float64": 1e-8}
-# Float32 through a factorization, or an ODE solver asked for 1.4e-8: 7e-7 and 1.7e-6
-# on JAX 0.10.1 and 0.12. K(x, x) as a small difference of variances: 1.5e-6.
+# Float32: a factorization or an ODE solver asked for 1.4e-8, 7e-7 on JAX 0.10.1 and 1.7e-6
+# on 0.12; K(x, x) as a small difference of variances, 1.5e-6.
 RTOL_FLOAT32 = {
     "mlp_Rbf": 3e-6,
     "mlp_Gaussian": 3e-6,
-    "gradient_descent_mse": 2e-6,
-    "gradient_descent_mse_ensemble": 2e-6,
+    **dict.fromkeys(("gradient_descent_mse", "gradient_descent_mse_ensemble"), 2e-6),
     "gp_inference": 2e-6,
     "gradient_descent_ode": 5e-6,
 }
