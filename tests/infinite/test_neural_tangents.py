@@ -56,8 +56,8 @@ with np.load(golden.PATH) as file:
 # K(x, x) goes through arccos at 1: sqrt(eps) of a rounding error eps (3e-4 in float32).
 # In float64 the old stack itself is 5e-9 off the exact Relu recursion there.
 RTOL_KINK = {"float32": 5e-4, "float64": 1e-8}
-# Float32: a factorization or an ODE solver asked for 1.4e-8, 7e-7 on JAX 0.10.1 and 1.7e-6
-# on 0.12; K(x, x) as a small difference of variances, 1.5e-6.
+# Float32: a factorization or an ODE solver asked for 1.4e-8 (7e-7 on JAX 0.10.1, 1.7e-6
+# on 0.12); K(x, x) as a small difference of variances (1.5e-6).
 RTOL_FLOAT32 = {
     "mlp_Rbf": 3e-6,
     "mlp_Gaussian": 3e-6,
