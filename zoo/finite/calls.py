@@ -14,7 +14,7 @@ Which of them is found by running batches of n and n + 1 examples.
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache, wraps
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,6 +24,7 @@ import numpy as np
 from flax.core.tracers import current_trace
 
 from zoo.layers import Finite, Layer
+from zoo.layers.equilibrium import opened, solving
 
 T = TypeVar("T")
 Path = tuple[str, ...]
@@ -100,8 +101,11 @@ def cached(function: Callable[..., T]) -> Callable[..., T]:
     return call
 
 
-def intercept(visit: Visit) -> contextlib.AbstractContextManager:
+@contextlib.contextmanager
+def intercept(visit: Visit) -> Iterator[None]:
     """Passes the result of every call from outside a module through `visit`.
+
+    The calls of an equilibrium's cell are those at its root.
 
     Raises:
         ValueError: at a batch normalization that takes its statistics from the batch.
@@ -110,7 +114,7 @@ def intercept(visit: Visit) -> contextlib.AbstractContextManager:
     seen: Counter[Path] = Counter()
 
     def interceptor(call, args, kwargs, context):
-        bound = context.module.scope is not None
+        bound = context.module.scope is not None and not solving()
         path = context.module.path if bound else ()
         if not bound or context.method_name == "setup" or path in running:
             return call(*args, **kwargs)
@@ -124,7 +128,8 @@ def intercept(visit: Visit) -> contextlib.AbstractContextManager:
             running.pop()
         return visit(key, tuple(running), context, args, kwargs, out)
 
-    return nn.intercept_methods(interceptor)
+    with opened(), nn.intercept_methods(interceptor):
+        yield
 
 
 def _refuse_batch_statistics(module: nn.Module, args: tuple, kwargs: dict) -> None:

@@ -13,6 +13,7 @@ from zoo.layers.base import (
 )
 from zoo.layers.branches import Concat, MaxOut
 from zoo.layers.duals import ACTIVATIONS, Activation, Dual
+from zoo.layers.equilibrium import Equilibrium
 from zoo.layers.fourier import FourierFeatures
 from zoo.layers.graph import Aggregate
 from zoo.layers.linear import PADDINGS, PARAMETERIZATIONS, Conv, Dense
@@ -21,6 +22,7 @@ from zoo.layers.nonlinear import Nonlinear
 from zoo.layers.norm import BatchNorm, LayerNorm, WeightNormDense
 from zoo.layers.pooling import AvgPool, Flatten, GlobalAvgPool
 from zoo.layers.residual import ActivatedResiduals, FixedFeatureResiduals
+from zoo.layers.roots import SOLVERS, Method
 
 __all__ = [
     "ACTIVATIONS",
@@ -36,6 +38,7 @@ __all__ = [
     "Conv",
     "Dense",
     "Dual",
+    "Equilibrium",
     "Finite",
     "FixedFeatureResiduals",
     "Flatten",
@@ -45,7 +48,9 @@ __all__ = [
     "LayerNorm",
     "Mask",
     "MaxOut",
+    "Method",
     "Nonlinear",
+    "SOLVERS",
     "Residual",
     "Serial",
     "WeightNormDense",

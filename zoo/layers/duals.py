@@ -43,7 +43,9 @@ def relu_dual(k12: Array, k11: Array, k22: Array) -> Dual:
     the last digit at equal inputs, where a fused k11 k22 - k12^2 is not.
     """
     norms = jnp.sqrt(k11 * k22)
-    sin = jnp.sqrt(jnp.maximum((norms - k12) * (norms + k12), 0.0))  # |u||v| sin theta
+    square = (norms - k12) * (norms + k12)  # (|u||v| sin theta)^2
+    apart = square > 0  # elsewhere the root has no derivative; along it, it is zero
+    sin = jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1.0)), 0.0)
     angle = jnp.pi - jnp.arctan2(sin, k12)
     return Dual((sin + angle * k12) / TWO_PI, angle / TWO_PI)
 

@@ -65,12 +65,8 @@ class Nonlinear(Layer):
 
 def elementwise(k: Kernel, dual: Callable[[Array, Array, Array], Dual]) -> Kernel:
     """The kernel of a function applied to Gaussian coordinates, from its dual."""
-    var1 = variances(k.cov1, k.diagonal_spatial)
-    var2 = var1 if k.cov2 is None else variances(k.cov2, k.diagonal_spatial)
-    left = spread(var1, True, k.diagonal_spatial)[:, None]
-    right = spread(var2, False, k.diagonal_spatial)[None]
-    nngp = _exact_diagonal(k.nngp, left, right, k)
-    out = dual(nngp, left, right)
+    left, right = both_variances(k)
+    out = dual(exact_diagonal(k.nngp, left, k), left, right)
     return k.replace(
         nngp=out.value,
         ntk=None if k.ntk is None else k.ntk * out.slope,
@@ -78,6 +74,14 @@ def elementwise(k: Kernel, dual: Callable[[Array, Array, Array], Dual]) -> Kerne
         cov2=None if k.cov2 is None else _own(dual, k.cov2, k.diagonal_spatial),
         is_gaussian=False,
     )
+
+
+def both_variances(k: Kernel) -> tuple[jax.Array, jax.Array]:
+    """Variances of either set of points, to broadcast against `k.nngp`."""
+    var1 = variances(k.cov1, k.diagonal_spatial)
+    var2 = var1 if k.cov2 is None else variances(k.cov2, k.diagonal_spatial)
+    left = spread(var1, True, k.diagonal_spatial)[:, None]
+    return left, spread(var2, False, k.diagonal_spatial)[None]
 
 
 def variances(cov: Array, diagonal_spatial: bool) -> jax.Array:
@@ -106,7 +110,7 @@ def _own(dual: Callable, cov: Array, diagonal_spatial: bool) -> jax.Array:
     return dual(cov, first, second).value
 
 
-def _exact_diagonal(k12: Array, left: Array, right: Array, k: Kernel) -> jax.Array:
+def exact_diagonal(k12: Array, left: Array, k: Kernel) -> jax.Array:
     """The covariance of an input with itself is its variance, to the last digit.
 
     Computed apart they differ by a rounding error, of which the angle between an input

@@ -7,6 +7,7 @@ from zoo.models.appnp import APPNP
 from zoo.models.barboni_resnet import BarboniResNet
 from zoo.models.base import Architecture, Exponents, Limit
 from zoo.models.cnn import CNN
+from zoo.models.deq import DEQ
 from zoo.models.du_resnet import DuConvResNet, DuResNet
 from zoo.models.gcn import GCN
 from zoo.models.gcnii import GCNII
@@ -54,12 +55,14 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
     "xu_linear_gnn": XuLinearGNN,
     "pinn": PINN,
     "macdonald_resnet": MacDonaldResNet,
+    "deq": DEQ,
 }
 
 __all__ = [
     "APPNP",
     "ARCHITECTURES",
     "CNN",
+    "DEQ",
     "GCN",
     "GCNII",
     "MLP",

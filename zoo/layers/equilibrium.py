@@ -1,0 +1,169 @@
+"""Layers that are defined by an equation: z = cell(z) + inject(x)."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from zoo.infinite.neural_tangents import Kernel
+from zoo.layers.base import Finite, Layer
+from zoo.layers.kernel_roots import equilibrium_kernel
+from zoo.layers.roots import Found, Method, fixed_point, rms, solve
+
+GRADIENTS = ("implicit", "phantom")
+# Whether what happens outside of the solver has to show in the modules' calls.
+_OPEN: ContextVar[bool] = ContextVar("open", default=False)
+# Whether the solver is at work, whose calls are nobody's.
+_SOLVING: ContextVar[bool] = ContextVar("solving", default=False)
+
+
+@contextlib.contextmanager
+def opened() -> Iterator[None]:
+    """Equilibria show derivatives in the calls of their cell's modules, at the root."""
+    token = _OPEN.set(True)
+    try:
+        yield
+    finally:
+        _OPEN.reset(token)
+
+
+def solving() -> bool:
+    """Whether a solver is running: calls of modules in it belong to no forward pass."""
+    return _SOLVING.get()
+
+
+@dataclasses.dataclass(frozen=True)
+class Equilibrium(Layer):
+    r"""The fixed point z* = cell(z*) + inject(x), example by example.
+
+    A weight-tied network of infinite depth, cut where the input is added: the layer of
+    Bai, Kolter & Koltun 2019, z = phi(W z + U x + b), is cell = [phi, W], inject = U x
+    + b, with z* the pre-activation. z* has the shape of inject(x).
+
+    Finite. The root is found from z = inject(x), where nothing is differentiated; its
+    derivatives are those of the implicit function theorem (`zoo.layers.roots`), of any
+    order, by inputs and parameters, forward and reverse. Memory does not grow with the
+    number of steps. A row without a root is NaN. With mutable=["equilibrium"] `apply`
+    also returns, of every row, "residual", the root mean square of cell(z) + inject(x)
+    - z over that of inject(x), and "steps" of the solver. A collection "warm" with "z" of an
+    earlier batch is where the search starts; mutable=["warm"] returns one.
+
+    Limit. Covariance and NTK are fixed points of the cell's own maps: the NTK is that of
+    a network of infinite depth with untied weights (Feng & Kolter 2020; Gao, Huo, Liu &
+    Gao 2023): terms of different depths vanish, if the readout is random and of mean
+    zero. It needs chi_1 < 1 at every input; see `zoo.layers.kernel_roots`.
+
+    Args:
+        cell: the layer under the loop. In the limit it must end in weights.
+        inject: what becomes of the input, once. In the limit it must end in weights.
+        method: how the root is found, and the derivatives' linear systems.
+        gradient: "implicit", or "phantom": derivatives through `phantom_steps` damped
+            steps from the root (Geng et al. 2021), which are not exact; kernels, and
+            the comparison with them, are then those of the inexact derivatives.
+        phantom_steps: number of these steps.
+        phantom_damping: share of the new iterate in each.
+    """
+
+    cell: Layer
+    inject: Layer
+    method: Method = Method()
+    gradient: str = "implicit"
+    phantom_steps: int = 1
+    phantom_damping: float = 1.0
+
+    @property
+    def parts(self) -> tuple[Layer, ...]:
+        """The cell and the injection."""
+        return (self.cell, self.inject)
+
+    def finite(self, scope: nn.Module, x: Float[Array, "n ..."]) -> jax.Array:
+        """The root; parameters under `cell` and `inject`."""
+        u = Finite(self.inject, name="inject")(x)
+        cell = Finite(self.cell, name="cell")
+        if scope.is_initializing():
+            out = cell(u)
+            self._require_shape(u, out)
+            return out + u
+        weights = scope.variables.get("params", {}).get("cell", {})
+        root = self._root(weights, u, scope.get_variable("warm", "z", None))
+        z = root.value
+        if scope.is_mutable_collection("warm"):
+            scope.put_variable("warm", "z", z)
+        if self.gradient == "phantom":
+            z = jax.lax.stop_gradient(z)
+        step = cell(z) + u
+        found = {"residual": _residual(step, z, u), "steps": root.steps}
+        for name, value in found.items():
+            scope.sow("equilibrium", name, value, reduce_fn=lambda _, new: new)
+        if self.gradient == "phantom":
+            z = self._phantom(weights, u, z, step)
+        elif _OPEN.get():  # a step of Newton's from the root, through the cell's modules
+            z = z + self._solve(weights, z, step - z)
+        converged = jnp.expand_dims(root.converged, tuple(range(1, z.ndim)))
+        return jnp.where(converged, z, jnp.nan)
+
+    def limit(self, k: Kernel) -> Kernel:
+        """The fixed point of the kernels' maps."""
+        return equilibrium_kernel(self.cell, self.inject.limit(k))
+
+    def apply_cell(self, weights: Any, z: Float[Array, "n ..."]) -> jax.Array:
+        """cell(z) of given parameters, unseen by whoever looks at modules' calls."""
+        token = _SOLVING.set(True)
+        try:
+            return Finite(self.cell).apply({"params": weights}, z)
+        finally:
+            _SOLVING.reset(token)
+
+    def _step(self, arguments: Any, z: Array) -> jax.Array:
+        """cell(z) + u, of one example."""
+        weights, u = arguments
+        return self.apply_cell(weights, z[None])[0] + u
+
+    def _root(self, weights: Any, u: Array, guess: Array | None) -> Found:
+        def of_one(u: Array, start: Array) -> Found:
+            size = jax.lax.stop_gradient(rms(u))
+            return fixed_point(self._step, self.method, (weights, u), start, size)
+
+        fits = guess is not None and guess.shape == u.shape
+        start = jax.lax.stop_gradient(guess if fits else u)
+        return jax.vmap(of_one)(u, start)
+
+    def _solve(self, weights: Any, z: Array, b: Array) -> jax.Array:
+        """(1 - J)^-1 b at the root."""
+
+        def of_one(z: Array, b: Array) -> jax.Array:
+            step = partial(self._step, (weights, jnp.zeros_like(z)))
+            return solve(step, z, b, self.method)
+
+        return jax.vmap(of_one)(z, b)
+
+    def _phantom(self, weights: Any, u: Array, z: Array, step: Array) -> jax.Array:
+        share = self.phantom_damping
+        z = (1 - share) * z + share * step
+        for _ in range(self.phantom_steps - 1):
+            z = (1 - share) * z + share * (self.apply_cell(weights, z) + u)
+        return z
+
+    def _require_shape(self, u: Array, out: Array) -> None:
+        if out.shape != u.shape:
+            raise ValueError(
+                f"Equilibrium needs a cell whose output has the shape of its input, "
+                f"got a cell that maps {u.shape} to {out.shape}."
+            )
+
+
+def _residual(step: Array, z: Array, u: Array) -> jax.Array:
+    """Root mean square of step - z in units of that of u, [n]."""
+
+    def of_one(step: Array, z: Array, u: Array) -> jax.Array:
+        size = rms(u)
+        return rms(step - z) / jnp.where(size > 0, size, 1.0)
+
+    return jax.lax.stop_gradient(jax.vmap(of_one)(step, z, u))
