@@ -109,8 +109,9 @@ class Anderson(optx.AbstractFixedPointSolver):
         )
         gram = residuals @ residuals.T
         ridge = jnp.finfo(flat.dtype).eps if self.ridge is None else self.ridge
-        most = jnp.maximum(jnp.max(jnp.diag(gram)), jnp.finfo(flat.dtype).tiny)
-        gram = gram + ridge * most * jnp.eye(self.history, dtype=flat.dtype)
+        most = jnp.max(jnp.diag(gram))
+        ridge = ridge * jnp.where(most > 0, most, 1.0)
+        gram = gram + ridge * jnp.eye(self.history, dtype=flat.dtype)
         gamma = jnp.linalg.solve(gram, residuals @ residual)
         error = self.norm(residual / (self.atol + self.rtol * jnp.abs(value)))
         state = (count + 1, values, residuals, value, residual, error)
@@ -125,19 +126,17 @@ class Anderson(optx.AbstractFixedPointSolver):
         return y, aux, {}
 
 
-def _krylov(tolerance: float) -> lx.AbstractLinearSolver:
-    return lx.GMRES(rtol=tolerance / 10, atol=tolerance / 10, restart=50)
-
-
+# By name, the solver for a tolerance.  Newton's method solves its linear systems by
+# GMRES, the chord method by the dense Jacobian at the start, [m, m] for every example.
 SOLVERS: dict[str, Callable[[float], Any]] = {
     "picard": lambda tol: optx.FixedPointIteration(0.0, tol, optx.rms_norm),
     "damped": lambda tol: optx.FixedPointIteration(0.0, tol, optx.rms_norm, 0.5),
     "anderson": lambda tol: Anderson(0.0, tol),
     "newton": lambda tol: optx.Newton(
-        0.0, tol, optx.rms_norm, linear_solver=_krylov(tol)
+        0.0, tol, optx.rms_norm, linear_solver=lx.GMRES(tol / 10, tol / 10, restart=50)
     ),
     "chord": lambda tol: optx.Chord(
-        0.0, tol, optx.rms_norm, linear_solver=_krylov(tol)
+        0.0, tol, optx.rms_norm, linear_solver=lx.LU()
     ),
 }
 
