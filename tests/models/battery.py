@@ -255,13 +255,23 @@ COUNTS = {
         4 * d * m + 4 * m * m * (L - 1) + m * k,
         0,
     ),
+    "conv_deq": lambda m, L, k, d, p: (9 * d * m + 9 * m * m + m * k, 0),
+    "conv_deq,readout=flatten,padding=CIRCULAR,activation=erf": lambda m, L, k, d, p: (
+        9 * d * m + 9 * m * m + p * m * k,
+        0,
+    ),
+    "deq": lambda m, L, k, d, p: (d * m + m * m * L + m * k, 0),
     "du_conv_resnet": lambda m, L, k, d, p: (
         9 * d * m + 9 * m * m * (L - 1) + p * m * k,
         0,
     ),
     "du_resnet": lambda m, L, k, d, p: (d * m + m * m * (L - 1) + m * k, 0),
+    "gao_deq": lambda m, L, k, d, p: (d * m + m * m + 2 * m * k, 0),
+    "gao_gaussian_deq": lambda m, L, k, d, p: (m * k, d * m + m * m),
+    "gao_linear_width_deq": lambda m, L, k, d, p: (d * m + m * m + m * k, 0),
     "gcn": lambda m, L, k, d, p: (d * m + m * m * (L - 1) + m * k, 0),
     "gcnii": lambda m, L, k, d, p: (d * m + m * m * L + m * k, 0),
+    "kawaguchi_deq": lambda m, L, k, d, p: (m * m + m * k, d * m),
     "kawaguchi_huang_mlp": lambda m, L, k, d, p: (
         m * k,
         (d + 1) * m + (m + 1) * m * (L - 1),
@@ -270,6 +280,7 @@ COUNTS = {
         (d + 1) * m + (m + 1) * m * (L - 1) + m * k,
         0,
     ),
+    "ling_deq": lambda m, L, k, d, p: (d * m + m * m + m * k, 0),
     "liao_masked_mlp,train=all": lambda m, L, k, d, p: (d * m + m * k, m),
     "liao_masked_mlp": lambda m, L, k, d, p: (d * m, m * k + m),
     "macdonald_resnet": lambda m, L, k, d, p: (d * m + 2 * m * m * L + m * k, 0),
@@ -278,6 +289,7 @@ COUNTS = {
         0,
     ),
     "mlp": lambda m, L, k, d, p: (d * m + m * m * (L - 1) + m * k, 0),
+    "mon_deq": lambda m, L, k, d, p: (d * m + 2 * m * m + m * k, 0),
     "neural_field": lambda m, L, k, d, p: (
         (d + 1) * m + (m + 1) * m * (L - 1) + (m + 1) * k,
         0,
@@ -306,6 +318,7 @@ COUNTS = {
         (d + 1) * m + (m + 1) * m * (L - 1) + (m + 1) * k,
         0,
     ),
+    "truong_deq": lambda m, L, k, d, p: (d * m + m * m + m * k, 0),
     "wu_transformer": lambda m, L, k, d, p: (3 * d * m + m * k, 0),
     "xie_mcn": lambda m, L, k, d, p: (
         3 * d * m + 3 * 2 * m * m * (L - 1) + 2 * m * k,

@@ -160,7 +160,7 @@ def test_coordinate_check(name):
     """
     net, _ = member(name, 8)
     widths = (16, 48, 144) if net.inputs == "image" else (64, 256, 1024)
-    if name.startswith("mlp,parameterization=standard"):
+    if name.startswith(("mlp,parameterization=standard", "truong_deq")):
         # The first layer moves as d m^-3/2, a correction until m >> d = 64.
         widths = (256, 1024, 2048)
     found = coordinates(name, widths)

@@ -16,7 +16,9 @@ from zoo.infinite.neural_tangents import Kernel
 from zoo.layers.base import Finite, Layer
 from zoo.layers.kernel_roots import equilibrium_kernel
 from zoo.layers.roots import Found, Method, fixed_point, rms, solve
+from zoo.names import check_name
 
+DEFAULT = Method()
 GRADIENTS = ("implicit", "phantom")
 # Whether what happens outside of the solver has to show in the modules' calls.
 _OPEN: ContextVar[bool] = ContextVar("open", default=False)
@@ -52,13 +54,13 @@ class Equilibrium(Layer):
     order, by inputs and parameters, forward and reverse. Memory does not grow with the
     number of steps. A row without a root is NaN. With mutable=["equilibrium"] `apply`
     also returns, of every row, "residual", the root mean square of cell(z) + inject(x)
-    - z over that of inject(x), and "steps" of the solver. A collection "warm" with "z" of an
-    earlier batch is where the search starts; mutable=["warm"] returns one.
+    - z over that of inject(x), and "steps" of the solver. A collection "warm" with "z"
+    of an earlier batch is where the search starts; mutable=["warm"] returns one.
 
-    Limit. Covariance and NTK are fixed points of the cell's own maps: the NTK is that of
-    a network of infinite depth with untied weights (Feng & Kolter 2020; Gao, Huo, Liu &
-    Gao 2023): terms of different depths vanish, if the readout is random and of mean
-    zero. It needs chi_1 < 1 at every input; see `zoo.layers.kernel_roots`.
+    Limit. Covariance and NTK are fixed points of the cell's own maps: the NTK is that
+    of a network of infinite depth with untied weights (Feng & Kolter 2020; Gao, Huo,
+    Liu & Gao 2023): terms of different depths vanish, if the readout is random and of
+    mean zero. It needs chi_1 < 1 at every input; see `zoo.layers.kernel_roots`.
 
     Args:
         cell: the layer under the loop. In the limit it must end in weights.
@@ -73,10 +75,19 @@ class Equilibrium(Layer):
 
     cell: Layer
     inject: Layer
-    method: Method = Method()
+    method: Method = DEFAULT
     gradient: str = "implicit"
     phantom_steps: int = 1
     phantom_damping: float = 1.0
+
+    def __post_init__(self):
+        check_name("gradient", self.gradient, GRADIENTS)
+        self.method.check()
+
+    @property
+    def numeric(self) -> str:
+        """A root, found to rounding."""
+        return "fixed points of kernels, to 1e-12"
 
     @property
     def parts(self) -> tuple[Layer, ...]:
@@ -104,7 +115,7 @@ class Equilibrium(Layer):
             scope.sow("equilibrium", name, value, reduce_fn=lambda _, new: new)
         if self.gradient == "phantom":
             z = self._phantom(weights, u, z, step)
-        elif _OPEN.get():  # a step of Newton's from the root, through the cell's modules
+        elif _OPEN.get():  # Newton's step from the root, through the cell's modules
             z = z + self._solve(weights, z, step - z)
         converged = jnp.expand_dims(root.converged, tuple(range(1, z.ndim)))
         return jnp.where(converged, z, jnp.nan)

@@ -211,7 +211,9 @@ def equilibrium_kernel(cell: Layer, u: Kernel) -> Kernel:
     if u.nngp.ndim == 2:
 
         def newton(nngp: jax.Array) -> tuple[jax.Array, jax.Array]:
-            _, slope, value = jax.jvp(partial(maps, nngp), (zero,), (one,), has_aux=True)
+            _, slope, value = jax.jvp(
+                partial(maps, nngp), (zero,), (one,), has_aux=True
+            )
             return value, slope
 
         most = jnp.sqrt(left * right)

@@ -111,8 +111,12 @@ class Affine(Weights):
             out = out + scale_b * b.reshape((1,) * (out.ndim - 1) + b.shape)
         return out
 
+    def initializer(self, std: float) -> jax.nn.initializers.Initializer:
+        """Draws parameters of a standard deviation."""
+        return nn.initializers.normal(std)
+
     def _param(self, scope: nn.Module, name: str, std: float, shape: tuple):
-        value = scope.param(name, nn.initializers.normal(std), shape)
+        value = scope.param(name, self.initializer(std), shape)
         return value if self.trained else lax.stop_gradient(value)
 
     def with_bias(self, features: Float[Array, "n p q"], fan_in: int) -> jax.Array:

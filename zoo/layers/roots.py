@@ -14,7 +14,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
@@ -135,9 +134,7 @@ SOLVERS: dict[str, Callable[[float], Any]] = {
     "newton": lambda tol: optx.Newton(
         0.0, tol, optx.rms_norm, linear_solver=lx.GMRES(tol / 10, tol / 10, restart=50)
     ),
-    "chord": lambda tol: optx.Chord(
-        0.0, tol, optx.rms_norm, linear_solver=lx.LU()
-    ),
+    "chord": lambda tol: optx.Chord(0.0, tol, optx.rms_norm, linear_solver=lx.LU()),
 }
 
 
@@ -216,7 +213,7 @@ def _implicit(f: Function, method: Method, primals: tuple, tangents: tuple):
 
 
 def solve(f: Callable[[Any], Any], y: Any, b: Any, method: Method) -> Any:
-    """t = J t + b with J the derivative of f at y, and t differentiable again.
+    """T = J t + b with J the derivative of f at y, and t differentiable again.
 
     NaN where it is not found: nobody is there to be told.
     """

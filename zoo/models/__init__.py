@@ -7,14 +7,21 @@ from zoo.models.appnp import APPNP
 from zoo.models.barboni_resnet import BarboniResNet
 from zoo.models.base import Architecture, Exponents, Limit
 from zoo.models.cnn import CNN
+from zoo.models.conv_deq import ConvDEQ
 from zoo.models.deq import DEQ
 from zoo.models.du_resnet import DuConvResNet, DuResNet
+from zoo.models.gao_deq import GaoDEQ
+from zoo.models.gao_gaussian_deq import GaoGaussianDEQ
+from zoo.models.gao_linear_width_deq import GaoLinearWidthDEQ
 from zoo.models.gcn import GCN
 from zoo.models.gcnii import GCNII
+from zoo.models.kawaguchi_deq import KawaguchiDEQ
 from zoo.models.kawaguchi_huang import KawaguchiHuangMLP
 from zoo.models.liao_masked import LiaoMaskedMLP
+from zoo.models.ling_deq import LingDEQ
 from zoo.models.macdonald_resnet import MacDonaldResNet
 from zoo.models.mlp import MLP
+from zoo.models.mon_deq import MonDEQ
 from zoo.models.neural_field import NeuralField
 from zoo.models.nguyen import NguyenMLP
 from zoo.models.pinn import PINN
@@ -23,6 +30,7 @@ from zoo.models.random_features import RandomFeatures
 from zoo.models.res_gcn import ResGCN
 from zoo.models.resnet import ResNet
 from zoo.models.terjek import TerjekMLP
+from zoo.models.truong_deq import TruongDEQ
 from zoo.models.wu_transformer import WuTransformer
 from zoo.models.xie_mcn import XieMCN
 from zoo.models.xu_gnn import XuLinearGNN
@@ -56,6 +64,14 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
     "pinn": PINN,
     "macdonald_resnet": MacDonaldResNet,
     "deq": DEQ,
+    "conv_deq": ConvDEQ,
+    "ling_deq": LingDEQ,
+    "truong_deq": TruongDEQ,
+    "gao_deq": GaoDEQ,
+    "gao_linear_width_deq": GaoLinearWidthDEQ,
+    "gao_gaussian_deq": GaoGaussianDEQ,
+    "kawaguchi_deq": KawaguchiDEQ,
+    "mon_deq": MonDEQ,
 }
 
 __all__ = [
@@ -72,13 +88,20 @@ __all__ = [
     "AllenZhuResNet",
     "Architecture",
     "BarboniResNet",
+    "ConvDEQ",
     "DuConvResNet",
     "DuResNet",
     "Exponents",
+    "GaoDEQ",
+    "GaoGaussianDEQ",
+    "GaoLinearWidthDEQ",
+    "KawaguchiDEQ",
     "KawaguchiHuangMLP",
     "LiaoMaskedMLP",
     "Limit",
+    "LingDEQ",
     "MacDonaldResNet",
+    "MonDEQ",
     "NeuralField",
     "NguyenMLP",
     "QuadraticNet",
@@ -86,6 +109,7 @@ __all__ = [
     "ResGCN",
     "ResNet",
     "TerjekMLP",
+    "TruongDEQ",
     "WuTransformer",
     "XieMCN",
     "XuLinearGNN",
