@@ -14,6 +14,7 @@ from zoo.gap.nets import example
 from zoo.infinite.kernels import kernel_matrix
 from zoo.layers import Finite, Weights, walk
 from zoo.models import ARCHITECTURES
+from zoo.models.deq_base import EquilibriumNetwork
 
 # Every architecture at its defaults, and its variants: "cnn", "cnn,readout=flatten".
 MEMBERS = [
@@ -21,8 +22,9 @@ MEMBERS = [
     for name, network in sorted(ARCHITECTURES.items())
     for options in ({}, *network.variants)
 ]
-# Off 1 and 0, for members that have the scale.
+# Off 1 and 0, for members that have the scale; equilibria are narrow here.
 SCALES = {"sigma_w": 1.3, "sigma_b": 0.4}
+NARROW = {"sigma_w": 0.3, "sigma_u": 1.2, "sigma_b": 0.4, "sigma_v": 1.3}
 
 
 def options_of(label):
@@ -40,8 +42,10 @@ def member(label, width, points=4, **scales):
 
 def off_default(label):
     """Scales off their defaults, as far as the member has them."""
-    fields = ARCHITECTURES[options_of(label)[0]].__dataclass_fields__
-    return {scale: value for scale, value in SCALES.items() if scale in fields}
+    network = ARCHITECTURES[options_of(label)[0]]
+    scales = NARROW if issubclass(network, EquilibriumNetwork) else SCALES
+    fields = network.__dataclass_fields__
+    return {scale: value for scale, value in scales.items() if scale in fields}
 
 
 def inputs(data, dtype="float32"):

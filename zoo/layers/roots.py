@@ -38,7 +38,7 @@ class Method(NamedTuple):
 
     solver: str = "picard"
     tolerance: float | None = None
-    max_steps: int = 500
+    max_steps: int = 1000
 
     def reach(self, dtype: Any) -> float:
         """The tolerance in a dtype.

@@ -51,6 +51,7 @@ class ConvDEQ(EquilibriumNetwork):
 
     paper = "Bai, Kolter & Koltun 2019"
     inputs = "image"
+    smoke = {"sigma_w": 0.5}
     variants = ({"readout": "flatten", "padding": "CIRCULAR", "activation": "erf"},)
 
     width: int

@@ -43,6 +43,7 @@ class DEQ(EquilibriumNetwork):
     """
 
     paper = "Bai, Kolter & Koltun 2019"
+    smoke = {"sigma_w": 0.5}
     variants = ({"depth": 2, "activation": "erf"}, {"form": "pre"})
 
     width: int

@@ -17,7 +17,7 @@ class EquilibriumNetwork(Architecture):
 
     solver: str = dataclasses.field(default="picard", kw_only=True)
     tolerance: float | None = dataclasses.field(default=None, kw_only=True)
-    max_steps: int = dataclasses.field(default=500, kw_only=True)
+    max_steps: int = dataclasses.field(default=1000, kw_only=True)
 
     def __post_init__(self):
         self.method.check()
