@@ -21,11 +21,11 @@ class Trajectory(NamedTuple):
     """Training seen from outside.
 
     Attributes:
-        outputs: f at the recorded steps on all points, [t, N, k].
+        outputs: f at the recorded steps on all points, [t, N, k]; or what is observed.
         params: parameters after the last recorded step.
     """
 
-    outputs: jax.Array
+    outputs: Any
     params: Any
 
 
@@ -41,6 +41,7 @@ def train(
     y: Float[Array, "n k"],
     optimizer: optax.GradientTransformation,
     times: Int[Array, " t"],
+    observe: Callable[[Any, jax.Array], Any] | None = None,
 ) -> Trajectory:
     """Full-batch training of all trained parameters, recorded at given steps.
 
@@ -54,6 +55,7 @@ def train(
         y: targets of the first n points.
         optimizer: an optax optimizer.
         times: steps after which outputs are recorded; increasing, from 0.
+        observe: (params, x) -> what is recorded instead, a tree of arrays.
 
     Returns:
         the `Trajectory`.
@@ -69,7 +71,7 @@ def train(
     def record(state, interval):
         start, stop = interval
         state = jax.lax.fori_loop(start, stop, step, state)
-        return state, apply_fn(state[0], x)
+        return state, (observe or apply_fn)(state[0], x)
 
     intervals = (jnp.concatenate([times[:1], times[:-1]]), times)
     (params, _), outputs = jax.lax.scan(

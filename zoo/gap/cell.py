@@ -53,6 +53,7 @@ class Trained(NamedTuple):
     params0: Any
     params: Any
     outputs: jax.Array  # [s, t, N, k]
+    roots: dict[str, jax.Array]  # [s, t]; see `_observe`
 
 
 def measure_cell(
@@ -94,6 +95,7 @@ def measure_cell(
     found = compare(trained, *arguments)
     arrays: Arrays = {name: np.asarray(value) for name, value in found.items()}
     arrays["outputs"] = np.asarray(trained.outputs)
+    arrays |= {name: np.asarray(value) for name, value in trained.roots.items()}
     return arrays | _predict(data, limit, learning_rate, times, arrays)
 
 
@@ -192,8 +194,9 @@ def _train_seeds(net, width, together, seeds, x, y, theta, learning_rate, times)
         return _initialize(net, width, seed, x)
 
     def descend(params: Any) -> Trained:
-        trajectory = train(_apply(net), params, x, y, optax.sgd(learning_rate), times)
-        return Trained(params, trajectory.params, trajectory.outputs)
+        optimizer, observe = optax.sgd(learning_rate), partial(_observe, net)
+        seen, end = train(_apply(net), params, x, y, optimizer, times, observe)
+        return Trained(params, end, *seen)
 
     return jax.lax.map(descend, jax.lax.map(initialize, seeds), batch_size=together)
 
@@ -201,6 +204,21 @@ def _train_seeds(net, width, together, seeds, x, y, theta, learning_rate, times)
 def _apply(net: nn.Module) -> Callable[[Any, jax.Array], Any]:
     """The network as a function (params, x) -> f."""
     return lambda params, x: net.apply({"params": params}, x)
+
+
+def _observe(net: nn.Module, params: Any, x: jax.Array) -> tuple:
+    """f, and of a network with equilibria the largest over points of what they say.
+
+    "equilibrium_residual", "equilibrium_steps", "equilibrium_lost"; see
+    `zoo.layers.Equilibrium`.
+    """
+    f, said = net.apply({"params": params}, x, mutable=["equilibrium"])
+    found: dict[Any, Any] = {}
+    for path, value in flatten_dict(said.get("equilibrium", {})).items():
+        name = f"equilibrium_{path[-1]}"
+        most = jnp.max(value)
+        found[name] = jnp.maximum(found[name], most) if name in found else most
+    return f, found
 
 
 def _compare(net, last, ntk_bytes, trained, seeds, x, y, theta, learning_rate, times):

@@ -57,6 +57,18 @@ def diverged(arrays: Arrays) -> dict[str, np.ndarray]:
     return out
 
 
+def equilibria(arrays: Arrays) -> dict[str, Any]:
+    """Of a cell's equilibria: seeds that lost one, most steps, largest residual."""
+    if "equilibrium_lost" not in arrays:
+        return {}
+    lost = np.any(arrays["equilibrium_lost"], axis=1)
+    return {
+        "lost": int(np.sum(lost)),
+        "steps": int(np.max(arrays["equilibrium_steps"])),
+        "residual": float(np.max(arrays["equilibrium_residual"])),
+    }
+
+
 def seed_metrics(arrays: Arrays) -> Arrays:
     """One number per seed and metric, [s].
 
@@ -110,7 +122,8 @@ def summarize(cells: dict[int, Arrays], facts: Facts) -> dict[str, Any]:
     }
     if facts.limit.kind != "none":
         metrics |= _ensemble_metrics(widths, cells)
-    return {"metrics": metrics} | {
+    said = {str(m): equilibria(cells[m]) for m in widths}
+    return {"metrics": metrics, "equilibria": said} | {
         key: {str(m): int(np.sum(gone[m].get(network, 0))) for m in widths}
         for key, network in DIVERGED.items()
     }

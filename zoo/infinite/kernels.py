@@ -92,12 +92,21 @@ def kernel_matrix(
         out = jax.jit(kernel, static_argnames="get")(*points, get=get)
         found = jax.tree.map(np.asarray, out)
     if not all(np.all(np.isfinite(a)) for a in jax.tree.leaves(found)):
+        _ask(kernel, points)
         why = net.limit().why
         raise ValueError(
             f"the kernel of {type(net).__name__} has entries that are not finite: the "
             f"inputs are, or a variance is too large{f' ({why})' if why else ''}."
         )
     return found
+
+
+def _ask(kernel: Callable, points: list) -> None:
+    """Has a layer say why, which it cannot while it is traced; point by point."""
+    with float64():
+        for x in points:
+            for each in () if x is None else x[:, None]:
+                kernel(each)
 
 
 def _wide(x: np.ndarray) -> Any:

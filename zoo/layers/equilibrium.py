@@ -54,8 +54,9 @@ class Equilibrium(Layer):
     order, by inputs and parameters, forward and reverse. Memory does not grow with the
     number of steps. A row without a root is NaN. With mutable=["equilibrium"] `apply`
     also returns, of every row, "residual", the root mean square of cell(z) + inject(x)
-    - z over that of inject(x), and "steps" of the solver. A collection "warm" with "z"
-    of an earlier batch is where the search starts; mutable=["warm"] returns one.
+    - z over that of inject(x), "steps" of the solver, and "lost", whether there is no
+    root. A collection "warm" with "z" of an earlier batch is where the search starts;
+    mutable=["warm"] returns one.
 
     Limit. Covariance and NTK are fixed points of the cell's own maps: the NTK is that
     of a network of infinite depth with untied weights (Feng & Kolter 2020; Gao, Huo,
@@ -110,7 +111,8 @@ class Equilibrium(Layer):
         if self.gradient == "phantom":
             z = jax.lax.stop_gradient(z)
         step = cell(z) + u
-        found = {"residual": _residual(step, z, u), "steps": root.steps}
+        residual, lost = _residual(step, z, u), ~root.converged
+        found = {"residual": residual, "steps": root.steps, "lost": lost}
         for name, value in found.items():
             scope.sow("equilibrium", name, value, reduce_fn=lambda _, new: new)
         if self.gradient == "phantom":

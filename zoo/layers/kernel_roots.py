@@ -22,6 +22,7 @@ be below 1 for the variance to be stable. Kernels of pairs with such an input ar
 an input that is no traced value is refused instead.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -68,7 +69,7 @@ def _require_well_posed(*found: Variances | None) -> None:
         if each is None or isinstance(each.chi1, jax.core.Tracer):
             continue
         for name, chi in (("chi_1", each.chi1), ("chi_q", each.chiq)):
-            if not np.all(np.asarray(chi) < 1):
+            if np.any(np.asarray(chi) >= 1):
                 raise ValueError(
                     f"Equilibrium is not well posed in the limit: {name} = "
                     f"{float(jnp.max(chi)):.4g} at an input, and has to be below 1; a "
@@ -112,7 +113,7 @@ def point_variances(cell: Layer, u: Kernel, injected: jax.Array) -> Variances:
         if injected.ndim:
             value, steps = accelerated(lambda cov: mapped(cov) + injected, injected)
         else:
-            value, steps = by_entry(newton, injected, jnp.abs, jnp.zeros(()))
+            value, steps, _ = by_entry(newton, injected, _near, jnp.zeros(()))
 
         def ntk(ntk: jax.Array) -> jax.Array:
             k = alone(u, value).replace(ntk=ntk[None, None])
@@ -125,35 +126,44 @@ def point_variances(cell: Layer, u: Kernel, injected: jax.Array) -> Variances:
     return jax.vmap(of_one)(injected)
 
 
+def _near(cov: jax.Array, value: jax.Array) -> jax.Array:
+    """A variance, and none so large that the next dual has no digits."""
+    return jnp.minimum(jnp.abs(cov), 4.0 * value)
+
+
 Newton = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
 
 
 def by_entry(
     f: Newton,
     start: jax.Array,
-    inside: Callable[[jax.Array], jax.Array],
+    inside: Callable[[jax.Array, jax.Array], jax.Array],
     chi: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Newton's iteration for y = f(y) in every entry, and the number of its steps.
 
-    It ends when step / (1 - chi) is below 1e-12 of the start's largest entry, or a few
-    roundings. The iteration is not differentiated; two more steps are, which makes
-    derivatives exact up to the second.
+    It ends when step / (1 - chi) is below 1e-12 of the largest entry, or a few
+    roundings, which is the last thing that is returned. The iteration is not
+    differentiated; two more steps are, which makes derivatives exact up to the second.
+    Where the derivative is 1 or more, a step is y <- f(y).
 
     Args:
         f: maps y to f(y) and its derivative by y.
         start: first iterate.
-        inside: puts an iterate back where the root is.
+        inside: puts an iterate back where the root is, from it and f(y).
         chi: bound on the derivative at the root.
     """
-    pure, constants = jax.closure_convert(f, start)
-    constants = jax.lax.stop_gradient(constants)
     stop = jax.lax.stop_gradient
     eps = float(jnp.finfo(start.dtype).eps)
     bound = max(1e-12, 4 * eps) * jnp.maximum(1 - stop(chi), eps)
 
-    def step(y: jax.Array, value: jax.Array, slope: jax.Array) -> jax.Array:
-        return inside(y + (value - y) / (1 - stop(slope)))
+    def step(y: jax.Array) -> jax.Array:
+        value, slope = f(y)
+        slope = jnp.where(stop(slope) < 1, stop(slope), 0.0)
+        return inside(y + (value - y) / (1 - slope), value)
+
+    pure, constants = jax.closure_convert(step, start)
+    constants = stop(constants)
 
     def going(state: tuple) -> jax.Array:
         _, size, count = state
@@ -161,16 +171,15 @@ def by_entry(
 
     def advance(state: tuple) -> tuple:
         y, _, count = state
-        new = step(y, *pure(y, *constants))
+        new = pure(y, *constants)
         scale = jnp.max(jnp.abs(new), initial=0.0)
         return new, jnp.max(jnp.abs(new - y), initial=0.0) / scale, count + 1
 
     first = (stop(start), jnp.asarray(jnp.inf, start.dtype), 0)
     y, size, count = jax.lax.while_loop(going, advance, first)
-    y = jnp.where(size <= bound, y, jnp.nan)
     for _ in range(2):
-        y = step(y, *f(y))
-    return y, count
+        y = step(y)
+    return y, count, size <= bound
 
 
 def accelerated(
@@ -218,11 +227,15 @@ def equilibrium_kernel(cell: Layer, u: Kernel) -> Kernel:
 
         most = jnp.sqrt(left * right)
 
-        def inside(nngp: jax.Array) -> jax.Array:
+        def inside(nngp: jax.Array, _: jax.Array) -> jax.Array:
             return exact_diagonal(jnp.clip(nngp, -most, most), left, k)
 
         chi = jnp.maximum(jnp.max(first.chi1), jnp.max(second.chi1))
-        nngp, _ = by_entry(newton, inside(u.nngp), inside, chi)
+        product = math.prod(both_variances(u))  # the injection's own correlation
+        injected = jnp.sqrt(jnp.where(product > 0, product, 1.0))
+        start = inside(u.nngp / injected * most, u.nngp)
+        nngp, _, converged = by_entry(newton, start, inside, chi)
+        nngp = jnp.where(converged, nngp, jnp.nan)
         own, slope = jax.jvp(lambda ntk: maps(nngp, ntk)[0], (zero,), (one,))
         ntk = (own + u.ntk) / (1 - slope)
     else:

@@ -117,6 +117,13 @@ def sentences(summary: dict[str, Any]) -> list[str]:
             out.append(_finding(name, summary))
     for why, titles in unmeasured.items():
         out.append(f"not measured: {', '.join(titles)}; {why}.")
+    for width, found in summary["equilibria"].items():
+        if found.get("lost"):
+            out.append(
+                f"no equilibrium in {found['lost']} of {summary['seeds']} seeds at "
+                f"width {width}, after {found['steps']} steps of the solver: its "
+                "outputs are not numbers, and count as diverged."
+            )
     for network, key in DIVERGED.items():
         lost = {m: count for m, count in summary[key].items() if count}
         if lost:
