@@ -24,7 +24,7 @@ import numpy as np
 from flax.core.tracers import current_trace
 
 from zoo.layers import Finite, Layer
-from zoo.layers.equilibrium import opened, solving
+from zoo.layers.equilibrium import shown, solving
 
 T = TypeVar("T")
 Path = tuple[str, ...]
@@ -102,10 +102,10 @@ def cached(function: Callable[..., T]) -> Callable[..., T]:
 
 
 @contextlib.contextmanager
-def intercept(visit: Visit) -> Iterator[None]:
+def intercept(visit: Visit, what: str = "calls") -> Iterator[None]:
     """Passes the result of every call from outside a module through `visit`.
 
-    The calls of an equilibrium's cell are those at its root.
+    The calls of an equilibrium's cell are those at its root; see `shown`.
 
     Raises:
         ValueError: at a batch normalization that takes its statistics from the batch.
@@ -128,7 +128,7 @@ def intercept(visit: Visit) -> Iterator[None]:
             running.pop()
         return visit(key, tuple(running), context, args, kwargs, out)
 
-    with opened(), nn.intercept_methods(interceptor):
+    with shown(what), nn.intercept_methods(interceptor):
         yield
 
 
@@ -189,7 +189,7 @@ def _run(net: nn.Module, variables: Any, x: Any) -> list[Call]:
             calls.append(_describe(call, out) if plain else _describe(call, None))
             return out
 
-        with intercept(visit):
+        with intercept(visit, "shapes"):
             return net.apply(variables, x)
 
     jax.eval_shape(forward, variables, x)

@@ -43,7 +43,7 @@ def factors(
             of outputs are asked for; decides which matrices are multiplied first.
         once: whether the points are multiplied with no others.
     """
-    k = jax.eval_shape(net.apply, variables, x).shape[1]
+    k = record(net, variables, x)[-1].output.shape[1]
     chosen = jnp.eye(k)[slice(*outputs)]
     weight, kept = _kept_apart(net, variables, x, places)
     rest = [site for site in places if site.calls[0].key not in kept]

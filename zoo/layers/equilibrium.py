@@ -20,20 +20,25 @@ from zoo.names import check_name
 
 DEFAULT = Method()
 GRADIENTS = ("implicit", "phantom")
-# Whether what happens outside of the solver has to show in the modules' calls.
-_OPEN: ContextVar[bool] = ContextVar("open", default=False)
+# Whether the calls of a cell's modules at the root have to show: "calls", or "shapes"
+# where nobody asks for values.
+_SHOWN: ContextVar[str] = ContextVar("shown", default="")
 # Whether the solver is at work, whose calls are nobody's.
 _SOLVING: ContextVar[bool] = ContextVar("solving", default=False)
 
 
 @contextlib.contextmanager
-def opened() -> Iterator[None]:
-    """Equilibria show derivatives in the calls of their cell's modules, at the root."""
-    token = _OPEN.set(True)
+def shown(what: str) -> Iterator[None]:
+    """Outputs of equilibria depend on the calls of their cell's modules at the root.
+
+    Args:
+        what: "calls", or "shapes", which are right without a search for the root.
+    """
+    token = _SHOWN.set(what)
     try:
         yield
     finally:
-        _OPEN.reset(token)
+        _SHOWN.reset(token)
 
 
 def solving() -> bool:
@@ -99,7 +104,7 @@ class Equilibrium(Layer):
         """The root; parameters under `cell` and `inject`."""
         u = Finite(self.inject, name="inject")(x)
         cell = Finite(self.cell, name="cell")
-        if scope.is_initializing():
+        if scope.is_initializing() or _SHOWN.get() == "shapes":
             out = cell(u)
             self._require_shape(u, out)
             return out + u
@@ -117,10 +122,10 @@ class Equilibrium(Layer):
             scope.sow("equilibrium", name, value, reduce_fn=lambda _, new: new)
         if self.gradient == "phantom":
             z = self._phantom(weights, u, z, step)
-        elif _OPEN.get():  # Newton's step from the root, through the cell's modules
+        elif _SHOWN.get():  # Newton's step from the root, through the cell's modules
             z = z + self._solve(weights, z, step - z)
-        converged = jnp.expand_dims(root.converged, tuple(range(1, z.ndim)))
-        return jnp.where(converged, z, jnp.nan)
+        unit = jnp.where(root.converged, 1.0, jnp.nan).astype(z.dtype)
+        return z * jnp.expand_dims(unit, tuple(range(1, z.ndim)))
 
     def limit(self, k: Kernel) -> Kernel:
         """The fixed point of the kernels' maps."""
