@@ -147,7 +147,7 @@ def test_root_is_scipys(x64):
 
 @pytest.mark.parametrize(
     ("cell", "solver"),
-    [*((cell, "picard") for cell in CELLS), ("one layer", "anderson")],
+    [("two layers", "picard"), ("layer norm", "picard"), ("residual", "anderson")],
 )
 def test_empirical_ntk_is_the_dense_one(x64, cell, solver):
     """By the layers' rule: Grams of the root and of the implicitly solved signal."""

@@ -236,6 +236,8 @@ def test_main_job_end_to_end(name, tmp_path, capsys):
         "n_test": "4",
         "steps": "5",
         "records": "3",
+        "mc_samples": "4",
+        "mc_width": "64",
         "net": ",".join(f"{k}={v}" for k, v in options.items()),
         "workdir": str(tmp_path),
     }

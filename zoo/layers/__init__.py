@@ -20,7 +20,7 @@ from zoo.layers.linear import PADDINGS, PARAMETERIZATIONS, Conv, Dense
 from zoo.layers.mask import Mask
 from zoo.layers.nonlinear import Nonlinear
 from zoo.layers.norm import BatchNorm, LayerNorm, WeightNormDense
-from zoo.layers.pooling import AvgPool, Flatten, GlobalAvgPool
+from zoo.layers.pooling import AvgPool, ChannelSum, Flatten, GlobalAvgPool
 from zoo.layers.residual import ActivatedResiduals, FixedFeatureResiduals
 from zoo.layers.roots import SOLVERS, Method
 
@@ -35,6 +35,7 @@ __all__ = [
     "Attention",
     "AvgPool",
     "BatchNorm",
+    "ChannelSum",
     "Concat",
     "Conv",
     "Dense",

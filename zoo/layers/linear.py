@@ -72,6 +72,11 @@ class Affine(Weights):
         return VANISHES if self.parameterization == "mean_field" else ""
 
     @property
+    def biased(self) -> bool:
+        """Whether there are biases; a scale that is differentiated has some."""
+        return isinstance(self.sigma_b, jax.core.Tracer) or self.sigma_b != 0
+
+    @property
     def fan_out(self) -> int:
         """Number of outputs that one input reaches."""
         return self.width
@@ -106,7 +111,7 @@ class Affine(Weights):
         std_w, std_b = self.stds(fan_in)
         scale_w, scale_b = self.scales(fan_in)
         out = scale_w * product(self._param(scope, "W", std_w, shape))
-        if self.sigma_b:
+        if self.biased:
             b = self._param(scope, "b", std_b, (self.width,))
             out = out + scale_b * b.reshape((1,) * (out.ndim - 1) + b.shape)
         return out
@@ -123,7 +128,7 @@ class Affine(Weights):
         """`Weights.design` from the inputs of every unit."""
         scale_w, scale_b = self.scales(fan_in)
         out = scale_w * features
-        if not self.sigma_b:
+        if not self.biased:
             return out
         ones = jnp.full((*out.shape[:2], 1), scale_b, out.dtype)
         return jnp.concatenate([out, ones], axis=-1)
@@ -139,7 +144,7 @@ class Affine(Weights):
         std_w, std_b = self.stds(fan_in)
         scale_w, scale_b = self.scales(fan_in)
         keep = fan_in * (scale_w * std_w) ** 2
-        bias = (scale_b * std_b) ** 2 if self.sigma_b else 0.0
+        bias = (scale_b * std_b) ** 2
         inputs = mean(k.replace(ntk=None))
 
         def affine(cov):
@@ -149,7 +154,7 @@ class Affine(Weights):
         if k.ntk is not None:
             ntk = keep * mean(k.replace(nngp=k.ntk, ntk=None)).nngp
             if self.trained:
-                own = scale_b**2 if self.sigma_b else 0.0
+                own = scale_b**2 if self.biased else 0.0
                 ntk = ntk + fan_in * scale_w**2 * inputs.nngp + own
         return inputs.replace(
             nngp=affine(inputs.nngp),

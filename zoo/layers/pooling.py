@@ -28,6 +28,23 @@ class Flatten(Layer):
 
 
 @dataclasses.dataclass(frozen=True)
+class ChannelSum(Layer):
+    """The sum over channels over the root of their number, [n, 1]."""
+
+    @property
+    def no_limit(self) -> str:
+        """Terms of different layers no longer vanish."""
+        return (
+            "its weights are not random, so that the signals of layers that share "
+            "weights, or of an equilibrium, are correlated; read out by a Dense layer"
+        )
+
+    def finite(self, scope: nn.Module, x: Float[Array, "n d"]) -> Float[Array, "n 1"]:
+        """Adds the channels."""
+        return jnp.sum(x, axis=-1, keepdims=True) / x.shape[-1] ** 0.5
+
+
+@dataclasses.dataclass(frozen=True)
 class AvgPool(Layer):
     """The means over windows that do not overlap, [n, height, width, channels].
 

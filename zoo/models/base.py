@@ -165,7 +165,9 @@ class Architecture(nn.Module):
         return sum(getattr(layer, "width", None) == WIDE for layer in layers)
 
     def require(self, holds: bool, name: str, allowed: str) -> None:
-        """Refuses a hyper-parameter, with its value."""
+        """Refuses a hyper-parameter, with its value; not one that is differentiated."""
+        if isinstance(holds, jax.core.Tracer):
+            return
         if not holds:
             value = getattr(self, name)
             if isinstance(value, nn.Module):
