@@ -69,6 +69,15 @@ def test_the_mean_and_its_error_are_those_of_the_samples(name, dtype):
             np.testing.assert_allclose(found.stderr, error, atol=near)
 
 
+def test_two_samples_have_an_error():
+    """Rounding does not make the variance of nearly equal values negative."""
+    x = jax.random.normal(jax.random.key(0), (12, 64))
+    kernel = zoo.monte_carlo_kernel_fn(
+        zoo.MLP(width=1024, out=10), jax.random.key(0), 2
+    )
+    assert np.all(kernel(x).stderr >= 0)
+
+
 def test_what_is_refused():
     with pytest.raises(ValueError, match="n_samples=1 leaves no standard error"):
         zoo.monte_carlo_kernel_fn(NETS["mlp"], jax.random.key(0), 1)

@@ -97,8 +97,8 @@ def _moments(net: nn.Module, get: str, keys: jax.Array, x1: jax.Array, x2: Any):
         count, mean, squares = state
         found = sample(key)
         off = found - mean
-        mean = mean + off / (count + 1)
-        return (count + 1, mean, squares + off * (found - mean)), None
+        squares = squares + off**2 * count / (count + 1)  # no rounding below 0
+        return (count + 1, mean + off / (count + 1), squares), None
 
     spec = jax.eval_shape(sample, keys[0])
     zero = jnp.zeros(spec.shape, spec.dtype)
