@@ -212,9 +212,11 @@ def _observe(net: nn.Module, params: Any, x: jax.Array) -> tuple:
     "equilibrium_residual", "equilibrium_steps", "equilibrium_lost"; see
     `zoo.layers.Equilibrium`.
     """
-    f, said = net.apply({"params": params}, x, mutable=["equilibrium"])
-    found: dict[Any, Any] = {}
-    for path, value in flatten_dict(said.get("equilibrium", {})).items():
+    applied: Any = net.apply({"params": params}, x, mutable=["equilibrium"])
+    f, said = applied
+    values: dict[Any, Any] = flatten_dict(said.get("equilibrium", {}))
+    found: dict[str, Any] = {}
+    for path, value in values.items():
         name = f"equilibrium_{path[-1]}"
         most = jnp.max(value)
         found[name] = jnp.maximum(found[name], most) if name in found else most

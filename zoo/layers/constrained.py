@@ -4,6 +4,7 @@ Their entries are not independent Gaussians, and no limit is known: see `NOT_GAU
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -28,7 +29,7 @@ class PositiveDense(Dense):
         """Weights with a mean."""
         return NOT_GAUSSIAN
 
-    def initializer(self, std: float) -> jax.nn.initializers.Initializer:
+    def initializer(self, std: float) -> Callable[..., jax.Array]:
         """|N(0, std^2)|."""
         normal = nn.initializers.normal(std)
         return lambda key, shape: jnp.abs(normal(key, shape))

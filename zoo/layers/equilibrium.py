@@ -135,7 +135,8 @@ class Equilibrium(Layer):
         """cell(z) of given parameters, unseen by whoever looks at modules' calls."""
         token = _SOLVING.set(True)
         try:
-            return Finite(self.cell).apply({"params": weights}, z)
+            cell: Any = Finite(self.cell)
+            return cell.apply({"params": weights}, z)
         finally:
             _SOLVING.reset(token)
 
@@ -150,7 +151,7 @@ class Equilibrium(Layer):
             return fixed_point(self._step, self.method, (weights, u), start, size)
 
         fits = guess is not None and guess.shape == u.shape
-        start = jax.lax.stop_gradient(guess if fits else u)
+        start: Any = jax.lax.stop_gradient(guess if fits else u)
         return jax.vmap(of_one)(u, start)
 
     def _solve(self, weights: Any, z: Array, b: Array) -> jax.Array:

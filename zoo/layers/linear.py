@@ -116,7 +116,7 @@ class Affine(Weights):
             out = out + scale_b * b.reshape((1,) * (out.ndim - 1) + b.shape)
         return out
 
-    def initializer(self, std: float) -> jax.nn.initializers.Initializer:
+    def initializer(self, std: float) -> Callable[..., jax.Array]:
         """Draws parameters of a standard deviation."""
         return nn.initializers.normal(std)
 

@@ -208,7 +208,7 @@ def _implicit(f: Function, method: Method, primals: tuple, tangents: tuple):
     arguments, y = primals[0], found.value
     _, change = jax.jvp(lambda args: f(args, y), (arguments,), (tangents[0],))
     moved = solve(partial(f, arguments), y, change, method)
-    none = np.zeros(found.steps.shape, jax.dtypes.float0)
+    none: Any = np.zeros(found.steps.shape, jax.dtypes.float0)
     return found, Found(moved, none, none)
 
 

@@ -54,7 +54,6 @@ class ConvDEQ(EquilibriumNetwork):
     smoke = {"sigma_w": 0.5}
     variants = ({"readout": "flatten", "padding": "CIRCULAR", "activation": "erf"},)
 
-    width: int
     out: int = 1
     activation: str = "relu"
     sigma_w: float = 0.8

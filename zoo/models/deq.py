@@ -46,7 +46,6 @@ class DEQ(EquilibriumNetwork):
     smoke = {"sigma_w": 0.5}
     variants = ({"depth": 2, "activation": "erf"}, {"form": "pre"})
 
-    width: int
     depth: int = 1
     out: int = 1
     activation: str = "relu"

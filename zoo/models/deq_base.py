@@ -10,11 +10,13 @@ class EquilibriumNetwork(Architecture):
     """A network with a layer z* = cell(z*) + inject(x).
 
     Args:
+        width: units m of the root.
         solver: how the root is found, a name in `zoo.layers.SOLVERS`.
         tolerance: of the root, relative to the injection; None is a few roundings.
         max_steps: of the solver.
     """
 
+    width: int
     solver: str = dataclasses.field(default="picard", kw_only=True)
     tolerance: float | None = dataclasses.field(default=None, kw_only=True)
     max_steps: int = dataclasses.field(default=1000, kw_only=True)

@@ -41,7 +41,6 @@ class GaoDEQ(EquilibriumNetwork):
 
     paper = "Gao et al. 2022"
 
-    width: int
     out: int = 1
     gamma: float = 0.4
 

@@ -39,7 +39,6 @@ class GaoGaussianDEQ(EquilibriumNetwork):
     paper = "Gao, Huo, Liu & Gao 2023"
     trains = "last layer (the paper: none)"
 
-    width: int
     out: int = 1
     activation: str = "tanh"
     sigma_w: float = 0.6

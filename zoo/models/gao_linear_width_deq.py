@@ -33,7 +33,6 @@ class GaoLinearWidthDEQ(EquilibriumNetwork):
 
     paper = "Gao & Gao 2022"
 
-    width: int
     out: int = 1
     gamma: float = 0.5
 

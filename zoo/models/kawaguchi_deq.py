@@ -38,7 +38,6 @@ class KawaguchiDEQ(EquilibriumNetwork):
     paper = "Kawaguchi 2021"
     trains = "all but the features"
 
-    width: int
     out: int = 1
     gamma: float = 0.5
 

@@ -35,7 +35,6 @@ class LingDEQ(EquilibriumNetwork):
     paper = "Ling et al. 2023"
     parameterization = "standard"
 
-    width: int
     out: int = 1
     sigma_w: float = 0.08**0.5
 

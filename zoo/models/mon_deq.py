@@ -37,7 +37,6 @@ class MonDEQ(EquilibriumNetwork):
 
     paper = "Winston & Kolter 2020"
 
-    width: int
     out: int = 1
     sigma_w: float = 3**-0.5
     mu: float = 1.0

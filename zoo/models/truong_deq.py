@@ -37,7 +37,6 @@ class TruongDEQ(EquilibriumNetwork):
     paper = "Truong 2023"
     parameterization = "standard"
 
-    width: int
     out: int = 1
     activation: str = "sin"
     sigma_w: float = 0.25
