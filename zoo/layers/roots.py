@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
@@ -164,20 +165,38 @@ def search(f: Callable[[Any], Any], start: Any, size: Any, method: Method) -> Fo
     dtype = jnp.result_type(*jax.tree.leaves(start))
     unit = jnp.where(size > 0, size, 1.0).astype(dtype)
 
-    def scaled(y: Any, args: Any) -> Any:
-        out = f(jax.tree.map(lambda a: a * unit, y))
-        return jax.tree.map(lambda a: a / unit, out)
+    # Step by step, as optimistix allows: its own driver takes three times as long to
+    # trace and compile, and its derivatives are not needed.
+    solver = SOLVERS[method.solver](method.reach(dtype))
+    seeks_zero = isinstance(solver, optx.AbstractRootFinder)
 
-    found = optx.fixed_point(
-        scaled,
-        SOLVERS[method.solver](method.reach(dtype)),
-        jax.tree.map(lambda a: a / unit, start),
-        max_steps=method.max_steps,
-        throw=False,
-    )
-    value = jax.tree.map(lambda a: a * unit, found.value)
-    steps = jnp.asarray(found.stats["num_steps"], jnp.int32)
-    return Found(value, steps, found.result == optx.RESULTS.successful)
+    def scaled(y: Any, _: Any = None) -> tuple[Any, None]:
+        out = f(jax.tree.map(lambda a: a * unit, y))
+        out = jax.tree.map(lambda a: a / unit, out)
+        return jax.tree.map(jnp.subtract, out, y) if seeks_zero else out, None
+
+    first = jax.tree.map(lambda a: a / unit, start)
+    spec = jax.eval_shape(lambda: first)
+    state = solver.init(scaled, first, None, {}, spec, None, frozenset())
+    arrays, static = eqx.partition(state, eqx.is_array)
+
+    def going(carry: tuple) -> jax.Array:
+        _, _, steps, stop, _ = carry
+        return ~stop & (steps < method.max_steps)
+
+    def advance(carry: tuple) -> tuple:
+        y, arrays, steps, _, _ = carry
+        state = eqx.combine(arrays, static)
+        y, state, _ = solver.step(scaled, y, None, {}, state, frozenset())
+        done, result = solver.terminate(scaled, y, None, {}, state, frozenset())
+        sound = (result == optx.RESULTS.successful) & jnp.isfinite(rms(y))
+        arrays, _ = eqx.partition(state, eqx.is_array)
+        return y, arrays, steps + 1, done | ~sound, done & sound
+
+    no = jnp.asarray(False)
+    begin = (first, arrays, jnp.asarray(0, jnp.int32), no, no)
+    y, _, steps, _, converged = jax.lax.while_loop(going, advance, begin)
+    return Found(jax.tree.map(lambda a: a * unit, y), steps, converged)
 
 
 def rms(tree: Any) -> jax.Array:
