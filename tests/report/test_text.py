@@ -28,6 +28,7 @@ def summary():
         "seeds": 8,
         "metrics": {name: metric() for name in text.TITLES}
         | {"train_loss_final": metric(expected=None)},
+        "equilibria": {"64": {}, "128": {}},
         "diverged": {"64": 0, "128": 0},
         "diverged_linear": {"64": 0, "128": 0},
         "diverged_infinite": {"64": 0, "128": 0},
@@ -135,3 +136,10 @@ def test_header_states_rates_and_time(rates, lines):
     assert len(said) == lines
     assert "learning rate 0.3 = 0.50 x critical (0.6" in said[3]
     assert "100 steps reach time t = 30" in said[3]
+
+
+def test_a_lost_equilibrium_is_said(summary):
+    found = {"lost": 3, "steps": 1000, "residual": 0.1}
+    summary["equilibria"]["64"] = found
+    (said,) = (line for line in text.sentences(summary) if "equilibrium" in line)
+    assert "in 3 of 8 seeds at width 64, after 1000 steps" in said
