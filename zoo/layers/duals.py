@@ -42,11 +42,13 @@ def relu_dual(k12: Array, k11: Array, k22: Array) -> Dual:
     where `arccos` loses half of them, and the product of sum and difference is zero to
     the last digit at equal inputs, where a fused k11 k22 - k12^2 is not.
     """
-    norms = jnp.sqrt(k11 * k22)
+    product = k11 * k22
+    some = product > 0  # of inputs that are 0 the roots have no derivative
+    norms = jnp.where(some, jnp.sqrt(jnp.where(some, product, 1.0)), 0.0)
     square = (norms - k12) * (norms + k12)  # (|u||v| sin theta)^2
-    apart = square > 0  # elsewhere the root has no derivative; along it, it is zero
+    apart = square > 0  # nor has this one elsewhere; along it, it is zero
     sin = jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1.0)), 0.0)
-    angle = jnp.pi - jnp.arctan2(sin, k12)
+    angle = jnp.pi - jnp.arctan2(sin, jnp.where(some, k12, 1.0))
     return Dual((sin + angle * k12) / TWO_PI, angle / TWO_PI)
 
 

@@ -8,7 +8,8 @@ the NTK T obey (deep equilibrium networks: Feng & Kolter 2020; Gao, Huo, Liu & G
 where G is the cell's map of covariances, and its map of NTKs is affine with slope D,
 the derivative of G by the covariance of the two points (Price's theorem), and own, the
 share of the cell's own parameters. For phi followed by weights of scale sigma_w, in the
-NTK parameterization, G = sigma_w^2 E phi phi', D = sigma_w^2 E phi' phi'', own = G.
+NTK parameterization, G = sigma_w^2 E phi phi', D = sigma_w^2 E phi'(h) phi'(h'),
+own = G.
 
 Where a cell does not mix positions, S(x, x') depends on itself and on the variances
 S(x, x), S(x', x') alone. So the variances come first, and then every pair of points by
@@ -173,6 +174,7 @@ def by_entry(
         y, _, count = state
         new = pure(y, *constants)
         scale = jnp.max(jnp.abs(new), initial=0.0)
+        scale = jnp.where(scale > 0, scale, 1.0)  # inputs that are all 0
         return new, jnp.max(jnp.abs(new - y), initial=0.0) / scale, count + 1
 
     first = (stop(start), jnp.asarray(jnp.inf, start.dtype), 0)

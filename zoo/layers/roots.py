@@ -7,7 +7,7 @@ in terms of the root itself, so that it has derivatives of every order, and its 
 system is again a fixed point, t = J t + df, which the same solver finds. It is posed by
 `lax.custom_linear_solve` with a solver for its transpose: with `lax.custom_root` and
 `jax.scipy`'s GMRES there is no reverse mode, optimistix's own adjoint forms the dense
-Jacobian or takes five times as long to compile, and a `custom_vjp` has no forward mode.
+Jacobian unless told otherwise, and a `custom_vjp` has no forward mode.
 """
 
 from collections.abc import Callable
@@ -165,8 +165,8 @@ def search(f: Callable[[Any], Any], start: Any, size: Any, method: Method) -> Fo
     dtype = jnp.result_type(*jax.tree.leaves(start))
     unit = jnp.where(size > 0, size, 1.0).astype(dtype)
 
-    # Step by step, as optimistix allows: its own driver takes three times as long to
-    # trace and compile, and its derivatives are not needed.
+    # Step by step, as optimistix allows: its own driver takes twice as long to trace
+    # and compile, and its derivatives are not needed.
     solver = SOLVERS[method.solver](method.reach(dtype))
     seeks_zero = isinstance(solver, optx.AbstractRootFinder)
 
@@ -232,7 +232,7 @@ def _implicit(f: Function, method: Method, primals: tuple, tangents: tuple):
 
 
 def solve(f: Callable[[Any], Any], y: Any, b: Any, method: Method) -> Any:
-    """T = J t + b with J the derivative of f at y, and t differentiable again.
+    """Solves t = J t + b, J the derivative of f at y; t is differentiable again.
 
     NaN where it is not found: nobody is there to be told.
     """
