@@ -13,7 +13,6 @@ import zoo
 from zoo.infinite.kernels import kernel_matrix
 from zoo.infinite.neural_tangents import stax
 from zoo.layers import (
-    ChannelSum,
     Conv,
     Dense,
     Equilibrium,
@@ -343,13 +342,6 @@ def test_cell_and_injection_must_end_in_weights():
     ):
         with pytest.raises(ValueError, match=f"its {name} has to end"):
             kernel_matrix(VectorRoot(Equilibrium(cell, inject), (dense,)), X)
-
-
-def test_a_readout_that_is_not_random_is_refused():
-    cell = Serial(Nonlinear("relu"), Dense(4, 0.5))
-    read = (Nonlinear("relu"), ChannelSum())
-    with pytest.raises(NotImplementedError, match=r"ChannelSum: .* not random"):
-        zoo.kernel_fn(VectorRoot(Equilibrium(cell, Dense(4)), read))
 
 
 def test_shares_of_the_parameters_add_up():
