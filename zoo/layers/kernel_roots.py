@@ -144,7 +144,8 @@ def by_entry(
     """Newton's iteration for y = f(y) in every entry, and the number of its steps.
 
     It ends when step / (1 - chi) is below 1e-12 of the largest entry, or a few
-    roundings, which is the last thing that is returned. The iteration is not
+    roundings, wherever chi < 1; the other entries are not waited for. Returned last is
+    which entries are that near. The iteration is not
     differentiated; two more steps are, which makes derivatives exact up to the second.
     Where the derivative is 1 or more, a step is y <- f(y).
 
@@ -152,11 +153,12 @@ def by_entry(
         f: maps y to f(y) and its derivative by y.
         start: first iterate.
         inside: puts an iterate back where the root is, from it and f(y).
-        chi: bound on the derivative at the root.
+        chi: bound on the derivative at the root, of every entry or of all.
     """
     stop = jax.lax.stop_gradient
     eps = float(jnp.finfo(start.dtype).eps)
-    bound = max(1e-12, 4 * eps) * jnp.maximum(1 - stop(chi), eps)
+    chi = stop(jnp.broadcast_to(chi, start.shape))
+    bound = jnp.where(chi < 1, max(1e-12, 4 * eps) * jnp.maximum(1 - chi, eps), jnp.inf)
 
     def step(y: jax.Array) -> jax.Array:
         value, slope = f(y)
@@ -168,16 +170,16 @@ def by_entry(
 
     def going(state: tuple) -> jax.Array:
         _, size, count = state
-        return (count < MOST_STEPS) & (size > bound)
+        return (count < MOST_STEPS) & jnp.any(size > bound)
 
     def advance(state: tuple) -> tuple:
         y, _, count = state
         new = pure(y, *constants)
-        scale = jnp.max(jnp.abs(new), initial=0.0)
+        scale = jnp.max(jnp.abs(new), initial=0.0, where=chi < 1)
         scale = jnp.where(scale > 0, scale, 1.0)  # inputs that are all 0
-        return new, jnp.max(jnp.abs(new - y), initial=0.0) / scale, count + 1
+        return new, jnp.abs(new - y) / scale, count + 1
 
-    first = (stop(start), jnp.asarray(jnp.inf, start.dtype), 0)
+    first = (stop(start), jnp.full_like(start, jnp.inf), 0)
     y, size, count = jax.lax.while_loop(going, advance, first)
     for _ in range(2):
         y = step(y)
@@ -213,6 +215,8 @@ def equilibrium_kernel(cell: Layer, u: Kernel) -> Kernel:
     _require_well_posed(first, second)
     k = u.replace(cov1=first.value, cov2=None if u.cov2 is None else second.value)
     left, right = both_variances(k)
+    posed = [jnp.maximum(each.chi1, each.chiq) < 1 for each in (first, second)]
+    both = posed[0][:, None] & posed[1][None]
 
     def maps(nngp: jax.Array, ntk: jax.Array) -> tuple[jax.Array, jax.Array]:
         out = apply_cell(cell, k.replace(nngp=nngp, ntk=ntk))
@@ -232,7 +236,7 @@ def equilibrium_kernel(cell: Layer, u: Kernel) -> Kernel:
         def inside(nngp: jax.Array, _: jax.Array) -> jax.Array:
             return exact_diagonal(jnp.clip(nngp, -most, most), left, k)
 
-        chi = jnp.maximum(jnp.max(first.chi1), jnp.max(second.chi1))
+        chi = jnp.where(both, jnp.maximum(first.chi1[:, None], second.chi1[None]), 1.0)
         product = math.prod(both_variances(u))  # the injection's own correlation
         injected = jnp.sqrt(jnp.where(product > 0, product, 1.0))
         start = inside(u.nngp / injected * most, u.nngp)
@@ -243,8 +247,6 @@ def equilibrium_kernel(cell: Layer, u: Kernel) -> Kernel:
     else:
         nngp, _ = accelerated(lambda nngp: maps(nngp, zero)[1], u.nngp)
         ntk, _ = accelerated(lambda ntk: maps(nngp, ntk)[0] + u.ntk, u.ntk + nngp)
-    posed = [jnp.maximum(each.chi1, each.chiq) < 1 for each in (first, second)]
-    both = posed[0][:, None] & posed[1][None]
     both = both.reshape(both.shape + (1,) * (u.nngp.ndim - 2))
     return k.replace(
         nngp=jnp.where(both, nngp, jnp.nan), ntk=jnp.where(both, ntk, jnp.nan)
