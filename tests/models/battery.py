@@ -12,7 +12,7 @@ import zoo
 from zoo.gap.cell import critical_rates
 from zoo.gap.nets import example
 from zoo.infinite.kernels import kernel_matrix
-from zoo.layers import Finite, Weights, walk
+from zoo.layers import Finite, FixedFeatureResiduals, Weights, walk
 from zoo.models import ARCHITECTURES
 from zoo.models.deq_base import EquilibriumNetwork
 
@@ -108,6 +108,7 @@ def hidden_outputs(net, params, x):
             return out
         layer = getattr(context.module, "layer", None)
         wide = isinstance(layer, Weights) and getattr(layer, "width", 0) == net.width
+        wide |= isinstance(layer, FixedFeatureResiduals)  # its steps may be a flow's
         if wide and context.method_name == "__call__":
             found.append(out)
         return out
@@ -264,6 +265,11 @@ COUNTS = {
         9 * d * m + 9 * m * m + p * m * k,
         0,
     ),
+    "deep_resnet_ode": lambda m, L, k, d, p: (d * m + m * m * L + m * k, 0),
+    "deep_resnet_ode,form=fixed,depth=4": lambda m, L, k, d, p: (
+        4 * m * m,
+        d * m + m * m + m * k,
+    ),
     "deq": lambda m, L, k, d, p: (d * m + m * m * L + m * k, 0),
     "du_conv_resnet": lambda m, L, k, d, p: (
         9 * d * m + 9 * m * m * (L - 1) + p * m * k,
@@ -294,6 +300,11 @@ COUNTS = {
     ),
     "mlp": lambda m, L, k, d, p: (d * m + m * m * (L - 1) + m * k, 0),
     "mon_deq": lambda m, L, k, d, p: (d * m + 2 * m * m + m * k, 0),
+    "neural_ode": lambda m, L, k, d, p: (d * m + m * m + m * k, 0),
+    "neural_ode,activation=relu,sigma_b=0.5": lambda m, L, k, d, p: (
+        d * m + (m + 1) * m + m * k,
+        0,
+    ),
     "neural_field": lambda m, L, k, d, p: (
         (d + 1) * m + (m + 1) * m * (L - 1) + (m + 1) * k,
         0,

@@ -14,6 +14,7 @@ from zoo.layers.base import (
 from zoo.layers.branches import Concat, MaxOut
 from zoo.layers.duals import ACTIVATIONS, Activation, Dual
 from zoo.layers.equilibrium import Equilibrium
+from zoo.layers.flow import DeepResiduals, Flow
 from zoo.layers.fourier import FourierFeatures
 from zoo.layers.graph import Aggregate
 from zoo.layers.linear import PADDINGS, PARAMETERIZATIONS, Conv, Dense
@@ -38,12 +39,14 @@ __all__ = [
     "ChannelSum",
     "Concat",
     "Conv",
+    "DeepResiduals",
     "Dense",
     "Dual",
     "Equilibrium",
     "Finite",
     "FixedFeatureResiduals",
     "Flatten",
+    "Flow",
     "FourierFeatures",
     "GlobalAvgPool",
     "Layer",

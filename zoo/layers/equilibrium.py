@@ -46,6 +46,16 @@ def solving() -> bool:
     return _SOLVING.get()
 
 
+def apply_unseen(layer: Layer, weights: Any, z: Float[Array, "n ..."]) -> jax.Array:
+    """A layer of given parameters, unseen by whoever looks at modules' calls."""
+    token = _SOLVING.set(True)
+    try:
+        module: Any = Finite(layer)
+        return module.apply({"params": weights}, z)
+    finally:
+        _SOLVING.reset(token)
+
+
 @dataclasses.dataclass(frozen=True)
 class Equilibrium(Layer):
     r"""The fixed point z* = cell(z*) + inject(x), example by example.
@@ -132,13 +142,8 @@ class Equilibrium(Layer):
         return equilibrium_kernel(self.cell, self.inject.limit(k))
 
     def apply_cell(self, weights: Any, z: Float[Array, "n ..."]) -> jax.Array:
-        """cell(z) of given parameters, unseen by whoever looks at modules' calls."""
-        token = _SOLVING.set(True)
-        try:
-            cell: Any = Finite(self.cell)
-            return cell.apply({"params": weights}, z)
-        finally:
-            _SOLVING.reset(token)
+        """cell(z) of given parameters."""
+        return apply_unseen(self.cell, weights, z)
 
     def _step(self, arguments: Any, z: Array) -> jax.Array:
         """cell(z) + u, of one example."""

@@ -1,6 +1,7 @@
 """Residual stacks whose branch has no weights behind its activation, or shared ones."""
 
 import dataclasses
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -9,6 +10,8 @@ from jaxtyping import Array, Float
 from zoo.infinite.neural_tangents import Kernel
 from zoo.layers.base import Finite, Layer, Residual, Serial
 from zoo.layers.duals import ACTIVATIONS
+from zoo.layers.equilibrium import apply_unseen
+from zoo.layers.flow import integrate
 from zoo.layers.linear import Affine
 from zoo.layers.nonlinear import Nonlinear, elementwise, spread, variances
 
@@ -122,12 +125,15 @@ class FixedFeatureResiduals(Layer):
         step: W_l, with `zero=True` and as wide as the input.
         depth: number of steps.
         scale: factor of a step.
+        flow_steps: 0, or those of a method of order 5 for the flow dh/dt = scale W_l
+            psi(h) over unit time, which then takes the place of a step.
     """
 
     features: Layer
     step: Affine
     depth: int
     scale: float
+    flow_steps: int = 0
 
     def __post_init__(self):
         if not self.step.zero:
@@ -141,10 +147,23 @@ class FixedFeatureResiduals(Layer):
     def finite(self, scope: nn.Module, x: Float[Array, "n ..."]) -> jax.Array:
         """Takes the steps."""
         psi = Finite(self.features, name="features")
+        flows = self.flow_steps and not scope.is_initializing()
         for place in range(self.depth):
-            step = Finite(self.step, name=f"{self.step.label}_{place}")
-            x = x + self.scale * step(psi(x))
+            name = f"{self.step.label}_{place}"
+            if flows:
+                x = integrate(self._velocity(scope, name), x, 1.0, self.flow_steps)
+            else:
+                x = x + self.scale * Finite(self.step, name=name)(psi(x))
         return x
+
+    def _velocity(self, scope: nn.Module, name: str) -> Callable:
+        weights = scope.variables["params"]
+
+        def velocity(h: jax.Array) -> jax.Array:
+            psi = apply_unseen(self.features, weights["features"], h)
+            return self.scale * apply_unseen(self.step, weights[name], psi)
+
+        return velocity
 
     def limit(self, k: Kernel) -> Kernel:
         """Every step adds its weights' own NTK."""

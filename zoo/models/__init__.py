@@ -8,6 +8,7 @@ from zoo.models.barboni_resnet import BarboniResNet
 from zoo.models.base import Architecture, Exponents, Limit
 from zoo.models.cnn import CNN
 from zoo.models.conv_deq import ConvDEQ
+from zoo.models.deep_resnet_ode import DeepResNetODE
 from zoo.models.deq import DEQ
 from zoo.models.du_resnet import DuConvResNet, DuResNet
 from zoo.models.gao_deq import GaoDEQ
@@ -23,6 +24,7 @@ from zoo.models.macdonald_resnet import MacDonaldResNet
 from zoo.models.mlp import MLP
 from zoo.models.mon_deq import MonDEQ
 from zoo.models.neural_field import NeuralField
+from zoo.models.neural_ode import NeuralODE
 from zoo.models.nguyen import NguyenMLP
 from zoo.models.pinn import PINN
 from zoo.models.quadratic import QuadraticNet
@@ -72,6 +74,8 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
     "gao_gaussian_deq": GaoGaussianDEQ,
     "kawaguchi_deq": KawaguchiDEQ,
     "mon_deq": MonDEQ,
+    "neural_ode": NeuralODE,
+    "deep_resnet_ode": DeepResNetODE,
 }
 
 __all__ = [
@@ -89,6 +93,7 @@ __all__ = [
     "Architecture",
     "BarboniResNet",
     "ConvDEQ",
+    "DeepResNetODE",
     "DuConvResNet",
     "DuResNet",
     "Exponents",
@@ -103,6 +108,7 @@ __all__ = [
     "MacDonaldResNet",
     "MonDEQ",
     "NeuralField",
+    "NeuralODE",
     "NguyenMLP",
     "QuadraticNet",
     "RandomFeatures",
