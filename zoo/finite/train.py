@@ -42,6 +42,7 @@ def train(
     optimizer: optax.GradientTransformation,
     times: Int[Array, " t"],
     observe: Callable[[Any, jax.Array], Any] | None = None,
+    warm: Callable[[Any, jax.Array, Any], tuple[jax.Array, Any]] | None = None,
 ) -> Trajectory:
     """Full-batch training of all trained parameters, recorded at given steps.
 
@@ -56,17 +57,24 @@ def train(
         optimizer: an optax optimizer.
         times: steps after which outputs are recorded; increasing, from 0.
         observe: (params, x) -> what is recorded instead, a tree of arrays.
+        warm: (params, x, carried) -> (f, carried), a network that starts each step's
+            searches from what the step before has found; {} is nothing found yet.
 
     Returns:
         the `Trajectory`.
     """
     x_train = x[: y.shape[0]]
-    gradient = jax.grad(lambda params: mse(apply_fn(params, x_train), y))
+    network = warm or (lambda params, x, carried: (apply_fn(params, x), carried))
+
+    def loss(params: Any, carried: Any) -> tuple[jax.Array, Any]:
+        f, carried = network(params, x_train, carried)
+        return mse(f, y), carried
 
     def step(_, state):
-        params, memory = state
-        updates, memory = optimizer.update(gradient(params), memory, params)
-        return optax.apply_updates(params, updates), memory
+        params, memory, carried = state
+        gradient, carried = jax.grad(loss, has_aux=True)(params, carried)
+        updates, memory = optimizer.update(gradient, memory, params)
+        return optax.apply_updates(params, updates), memory, carried
 
     def record(state, interval):
         start, stop = interval
@@ -74,7 +82,7 @@ def train(
         return state, (observe or apply_fn)(state[0], x)
 
     intervals = (jnp.concatenate([times[:1], times[:-1]]), times)
-    (params, _), outputs = jax.lax.scan(
-        record, (params, optimizer.init(params)), intervals
-    )
+    carried = network(params, x_train, {})[1]
+    start = (params, optimizer.init(params), carried)
+    (params, *_), outputs = jax.lax.scan(record, start, intervals)
     return Trajectory(outputs, params)

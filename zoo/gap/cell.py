@@ -195,7 +195,8 @@ def _train_seeds(net, width, together, seeds, x, y, theta, learning_rate, times)
 
     def descend(params: Any) -> Trained:
         optimizer, observe = optax.sgd(learning_rate), partial(_observe, net)
-        seen, end = train(_apply(net), params, x, y, optimizer, times, observe)
+        warm = partial(_warm, net) if getattr(net, "warm_start", False) else None
+        seen, end = train(_apply(net), params, x, y, optimizer, times, observe, warm)
         return Trained(params, end, *seen)
 
     return jax.lax.map(descend, jax.lax.map(initialize, seeds), batch_size=together)
@@ -206,15 +207,20 @@ def _apply(net: nn.Module) -> Callable[[Any, jax.Array], Any]:
     return lambda params, x: net.apply({"params": params}, x)
 
 
+def _warm(net: nn.Module, params: Any, x: jax.Array, carried: Any) -> Any:
+    """f, its searches for roots begun where the ones before them ended."""
+    return net.apply({"params": params, **carried}, x, mutable=["warm"])
+
+
 def _observe(net: nn.Module, params: Any, x: jax.Array) -> tuple:
     """f, and of a network with equilibria the largest over points of what they say.
 
-    "equilibrium_residual", "equilibrium_steps", "equilibrium_lost"; see
-    `zoo.layers.Equilibrium`.
+    "equilibrium_residual", "equilibrium_steps", "equilibrium_lost", "equilibrium_chi1",
+    "equilibrium_norm"; see `zoo.layers.Equilibrium`.
     """
-    applied: Any = net.apply({"params": params}, x, mutable=["equilibrium"])
+    applied: Any = net.apply({"params": params}, x, mutable=["equilibrium", "spectrum"])
     f, said = applied
-    values: dict[Any, Any] = flatten_dict(said.get("equilibrium", {}))
+    values: dict[Any, Any] = flatten_dict(said)
     found: dict[str, Any] = {}
     for path, value in values.items():
         name = f"equilibrium_{path[-1]}"

@@ -9,6 +9,7 @@ import dataclasses
 from typing import Any
 
 from zoo.models import Limit
+from zoo.models.deq_base import Condition
 
 THEORY, HEURISTIC = "theory", "heuristic"
 CLT = "a mean over m random units; observed by Lee et al. 2019, figure S9"
@@ -53,6 +54,7 @@ class Facts:
             width as the module says.
         limit: what stands for the infinite-width limit.
         no_kernel: why there is no tangent kernel at all; "" where there is one.
+        condition: under which its equilibria are well posed; None if it has none.
     """
 
     smooth: bool | None
@@ -62,6 +64,7 @@ class Facts:
     lazy_rate: bool
     limit: Limit
     no_kernel: str = ""
+    condition: Condition | None = None
 
 
 def expected_slope(metric: str, facts: Facts) -> dict[str, Any]:

@@ -103,4 +103,5 @@ def facts(net: nn.Module, limit: Limit, lazy_rate: bool) -> Facts:
         lazy_rate=lazy_rate,
         limit=limit,
         no_kernel="its examples interact" if couples_batch(net) else "",
+        condition=getattr(net, "condition", None),
     )

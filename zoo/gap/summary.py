@@ -6,6 +6,7 @@ import numpy as np
 
 from zoo.gap import fit
 from zoo.gap.expected import Facts, expected_slope, missing
+from zoo.models.deq_base import Condition
 
 # Metrics with one value per seed: name -> (array of a cell, networks that it needs).
 # Those recorded at every step enter by their largest value, or by their last.
@@ -57,16 +58,32 @@ def diverged(arrays: Arrays) -> dict[str, np.ndarray]:
     return out
 
 
-def equilibria(arrays: Arrays) -> dict[str, Any]:
-    """Of a cell's equilibria: seeds that lost one, most steps, largest residual."""
+def equilibria(arrays: Arrays, condition: Condition | None) -> dict[str, Any]:
+    """Of a cell's equilibria: seeds that lost one, most steps, largest residual.
+
+    And chi_1 and the largest singular value, at the start and along training, with the
+    number of seeds in which the network's condition held at every recorded step.
+    """
     if "equilibrium_lost" not in arrays:
         return {}
     lost = np.any(arrays["equilibrium_lost"], axis=1)
-    return {
+    found: dict[str, Any] = {
         "lost": int(np.sum(lost)),
         "steps": int(np.max(arrays["equilibrium_steps"])),
         "residual": float(np.max(arrays["equilibrium_residual"])),
     }
+    for name in ("chi1", "norm"):
+        values = arrays[f"equilibrium_{name}"]
+        found[name] = float(np.max(values))
+        found[f"{name}_init"] = float(np.max(values[:, 0]))
+    if condition is not None and condition.quantity:
+        below = arrays[f"equilibrium_{condition.quantity}"] < condition.bound
+        found["condition"] = {
+            **condition._asdict(),
+            "held_init": int(np.sum(below[:, 0])),
+            "held": int(np.sum(np.all(below, axis=1))),
+        }
+    return found
 
 
 def seed_metrics(arrays: Arrays) -> Arrays:
@@ -122,7 +139,7 @@ def summarize(cells: dict[int, Arrays], facts: Facts) -> dict[str, Any]:
     }
     if facts.limit.kind != "none":
         metrics |= _ensemble_metrics(widths, cells)
-    said = {str(m): equilibria(cells[m]) for m in widths}
+    said = {str(m): equilibria(cells[m], facts.condition) for m in widths}
     return {"metrics": metrics, "equilibria": said} | {
         key: {str(m): int(np.sum(gone[m].get(network, 0))) for m in widths}
         for key, network in DIVERGED.items()

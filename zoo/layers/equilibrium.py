@@ -13,9 +13,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from zoo.infinite.neural_tangents import Kernel
-from zoo.layers.base import Finite, Layer
+from zoo.layers.base import Finite, Layer, Serial
 from zoo.layers.kernel_roots import equilibrium_kernel
+from zoo.layers.nonlinear import Nonlinear
 from zoo.layers.roots import Found, Method, fixed_point, rms, solve
+from zoo.layers.spectra import largest_singular_value, mean_square
 from zoo.names import check_name
 
 DEFAULT = Method()
@@ -70,8 +72,10 @@ class Equilibrium(Layer):
     number of steps. A row without a root is NaN. With mutable=["equilibrium"] `apply`
     also returns, of every row, "residual", the root mean square of cell(z) + inject(x)
     - z over that of inject(x), "steps" of the solver, and "lost", whether there is no
-    root. A collection "warm" with "z" of an earlier batch is where the search starts;
-    mutable=["warm"] returns one.
+    root. With mutable=["spectrum"] it returns "chi1", |J|_F^2 / m of the cell's
+    derivative J at every root, and "norm", the largest singular value of the cell
+    without its activations, which the literature bounds. A collection "warm" with "z"
+    of an earlier batch is where the search starts; mutable=["warm"] returns one.
 
     Limit. Covariance and NTK are fixed points of the cell's own maps: the NTK is that
     of a network of infinite depth with untied weights (Feng & Kolter 2020; Gao, Huo,
@@ -129,7 +133,10 @@ class Equilibrium(Layer):
         residual, lost = _residual(step, z, u), ~root.converged
         found = {"residual": residual, "steps": root.steps, "lost": lost}
         for name, value in found.items():
-            scope.sow("equilibrium", name, value, reduce_fn=lambda _, new: new)
+            scope.sow("equilibrium", name, value, reduce_fn=_last)
+        if scope.is_mutable_collection("spectrum"):
+            for name, value in self._spectrum(weights, z).items():
+                scope.sow("spectrum", name, value, reduce_fn=_last)
         if self.gradient == "phantom":
             z = self._phantom(weights, u, z, step)
         elif _SHOWN.get():  # Newton's step from the root, through the cell's modules
@@ -168,6 +175,15 @@ class Equilibrium(Layer):
 
         return jax.vmap(of_one)(z, b)
 
+    def _spectrum(self, weights: Any, z: Array) -> dict[str, jax.Array]:
+        weights, z = jax.lax.stop_gradient((weights, z))
+        bare = self.cell
+        if isinstance(bare, Serial):
+            kept = (part for part in bare.parts if not isinstance(part, Nonlinear))
+            bare = Serial(*kept)
+        norm = largest_singular_value(partial(apply_unseen, bare, weights), z[:1])
+        return {"chi1": mean_square(partial(self.apply_cell, weights), z), "norm": norm}
+
     def _phantom(self, weights: Any, u: Array, z: Array, step: Array) -> jax.Array:
         share = self.phantom_damping
         z = (1 - share) * z + share * step
@@ -181,6 +197,11 @@ class Equilibrium(Layer):
                 f"Equilibrium needs a cell whose output has the shape of its input, "
                 f"got a cell that maps {u.shape} to {out.shape}."
             )
+
+
+def _last(_: Any, new: jax.Array) -> jax.Array:
+    """A later call's value takes the place of an earlier one's."""
+    return new
 
 
 def _residual(step: Array, z: Array, u: Array) -> jax.Array:

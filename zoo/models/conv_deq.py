@@ -43,7 +43,7 @@ class ConvDEQ(EquilibriumNetwork):
         kernel_size: height and width of a patch.
         padding: "SAME" (zeros) or "CIRCULAR".
         readout: "gap" or "flatten".
-        solver, tolerance, max_steps: see `EquilibriumNetwork`.
+        solver, tolerance, max_steps, warm_start: see `EquilibriumNetwork`.
 
     Raises:
         ValueError: if an argument is outside its range, with its name and value.

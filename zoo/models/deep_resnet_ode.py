@@ -78,8 +78,6 @@ class DeepResNetODE(Architecture):
             self.require(getattr(self, name) > 0, name, "> 0")
         self.require(self.sigma_b >= 0, "sigma_b", ">= 0")
         check_name("form", self.form, FORMS)
-        fixed = self.form == "fixed"
-        self.require(not (fixed and self.sigma_b), "sigma_b", "0 where form is 'fixed'")
         check_name("activation", self.activation, ACTIVATIONS)
         super().__post_init__()
 

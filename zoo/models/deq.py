@@ -36,7 +36,7 @@ class DEQ(EquilibriumNetwork):
         sigma_b: scale of the injection's biases; 0 means no bias parameters.
         sigma_v: scale of the readout.
         form: "post" or "pre".
-        solver, tolerance, max_steps: see `EquilibriumNetwork`.
+        solver, tolerance, max_steps, warm_start: see `EquilibriumNetwork`.
 
     Raises:
         ValueError: if an argument is outside its range, with its name and value.

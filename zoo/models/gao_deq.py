@@ -2,7 +2,7 @@
 
 from zoo.layers import Concat, Dense, Equilibrium, Nonlinear, Serial
 from zoo.models.base import Limit
-from zoo.models.deq_base import EquilibriumNetwork
+from zoo.models.deq_base import Condition, EquilibriumNetwork
 
 WHY = (
     "the injection is an activation, whose coordinates are not Gaussian: the kernel of "
@@ -33,7 +33,7 @@ class GaoDEQ(EquilibriumNetwork):
         width: units m.
         out: number of outputs k.
         gamma: scale of W, below 1/2.
-        solver, tolerance, max_steps: see `EquilibriumNetwork`.
+        solver, tolerance, max_steps, warm_start: see `EquilibriumNetwork`.
 
     Raises:
         ValueError: if an argument is outside its range, with its name and value.
@@ -52,6 +52,11 @@ class GaoDEQ(EquilibriumNetwork):
     def limit(self) -> Limit:
         """By sampling."""
         return Limit("monte carlo", WHY)
+
+    @property
+    def condition(self) -> Condition:
+        """The norm of gamma W / sqrt(m)."""
+        return Condition("norm")
 
     def layers(self) -> Serial:
         """Dense, relu, the root beside its injection, Dense."""

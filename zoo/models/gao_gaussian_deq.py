@@ -30,7 +30,7 @@ class GaoGaussianDEQ(EquilibriumNetwork):
         sigma_w: scale of W.
         sigma_u: scale of U.
         sigma_v: scale of V.
-        solver, tolerance, max_steps: see `EquilibriumNetwork`.
+        solver, tolerance, max_steps, warm_start: see `EquilibriumNetwork`.
 
     Raises:
         ValueError: if an argument is outside its range, with its name and value.

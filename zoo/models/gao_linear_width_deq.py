@@ -3,7 +3,7 @@
 from zoo.layers import Dense, Equilibrium, Nonlinear, Serial
 from zoo.layers.constrained import NOT_GAUSSIAN, PositiveDense
 from zoo.models.base import Limit
-from zoo.models.deq_base import EquilibriumNetwork
+from zoo.models.deq_base import Condition, EquilibriumNetwork
 
 
 class GaoLinearWidthDEQ(EquilibriumNetwork):
@@ -25,7 +25,7 @@ class GaoLinearWidthDEQ(EquilibriumNetwork):
         width: units m.
         out: number of outputs k.
         gamma: scale of W, below (pi/2)^1/2.
-        solver, tolerance, max_steps: see `EquilibriumNetwork`.
+        solver, tolerance, max_steps, warm_start: see `EquilibriumNetwork`.
 
     Raises:
         ValueError: if an argument is outside its range, with its name and value.
@@ -44,6 +44,11 @@ class GaoLinearWidthDEQ(EquilibriumNetwork):
     def limit(self) -> Limit:
         """By sampling."""
         return Limit("monte carlo", f"PositiveDense: {NOT_GAUSSIAN}")
+
+    @property
+    def condition(self) -> Condition:
+        """The norm of gamma W / m."""
+        return Condition("norm")
 
     def layers(self) -> Serial:
         """Dense, relu, the root, relu, Dense."""

@@ -3,7 +3,7 @@
 from zoo.layers import Dense, Equilibrium, Nonlinear, Serial
 from zoo.layers.constrained import NOT_GAUSSIAN, SoftmaxDense
 from zoo.models.base import Exponents, Limit
-from zoo.models.deq_base import EquilibriumNetwork
+from zoo.models.deq_base import Condition, EquilibriumNetwork
 
 
 class KawaguchiDEQ(EquilibriumNetwork):
@@ -29,7 +29,7 @@ class KawaguchiDEQ(EquilibriumNetwork):
         width: units m.
         out: number of outputs k.
         gamma: between 0 and 1.
-        solver, tolerance, max_steps: see `EquilibriumNetwork`.
+        solver, tolerance, max_steps, warm_start: see `EquilibriumNetwork`.
 
     Raises:
         ValueError: if an argument is outside its range, with its name and value.
@@ -54,6 +54,11 @@ class KawaguchiDEQ(EquilibriumNetwork):
     def exponents(self) -> Exponents:
         """The features, the one layer of plain weights, do not move."""
         return Exponents(hidden_change=None)
+
+    @property
+    def condition(self) -> Condition:
+        """None: columns sum to gamma at any weights."""
+        return Condition("")
 
     def layers(self) -> Serial:
         """Dense (U), relu, the root, Dense (B)."""

@@ -1,7 +1,7 @@
 """The deep equilibrium network of Ling et al."""
 
 from zoo.layers import Dense, Equilibrium, Nonlinear, Serial
-from zoo.models.deq_base import EquilibriumNetwork
+from zoo.models.deq_base import Condition, EquilibriumNetwork
 
 
 class LingDEQ(EquilibriumNetwork):
@@ -26,7 +26,7 @@ class LingDEQ(EquilibriumNetwork):
         width: units m.
         out: number of outputs k; the paper has one.
         sigma_w: scale of W, 0 < sigma_w^2 < 1/8; the paper's experiments have 0.08.
-        solver, tolerance, max_steps: see `EquilibriumNetwork`.
+        solver, tolerance, max_steps, warm_start: see `EquilibriumNetwork`.
 
     Raises:
         ValueError: if an argument is outside its range, with its name and value.
@@ -42,6 +42,11 @@ class LingDEQ(EquilibriumNetwork):
         self.require_sizes("width", "out")
         self.require(0 < self.sigma_w < 8**-0.5, "sigma_w", "> 0 and < 8^-1/2 = 0.354")
         super().__post_init__()
+
+    @property
+    def condition(self) -> Condition:
+        """The norm of W."""
+        return Condition("norm")
 
     def layers(self) -> Serial:
         """Equilibrium, relu, Dense."""

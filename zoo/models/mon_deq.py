@@ -5,7 +5,7 @@ import dataclasses
 from zoo.layers import Dense, Equilibrium, Nonlinear, Serial
 from zoo.layers.constrained import NOT_GAUSSIAN, MonotoneDense
 from zoo.models.base import Limit
-from zoo.models.deq_base import EquilibriumNetwork
+from zoo.models.deq_base import Condition, EquilibriumNetwork
 
 
 class MonDEQ(EquilibriumNetwork):
@@ -29,7 +29,7 @@ class MonDEQ(EquilibriumNetwork):
         sigma_w: scale of A and B.
         mu: the margin; 1 in the paper's experiments.
         sigma_b: scale of the biases; 0 means no bias parameters.
-        solver, tolerance, max_steps: see `EquilibriumNetwork`.
+        solver, tolerance, max_steps, warm_start: see `EquilibriumNetwork`.
 
     Raises:
         ValueError: if an argument is outside its range, with its name and value.
@@ -53,6 +53,11 @@ class MonDEQ(EquilibriumNetwork):
     def limit(self) -> Limit:
         """By sampling."""
         return Limit("monte carlo", f"MonotoneDense: {NOT_GAUSSIAN}")
+
+    @property
+    def condition(self) -> Condition:
+        """None: W is monotone at any weights."""
+        return Condition("")
 
     def layers(self) -> Serial:
         """Equilibrium, relu, Dense."""

@@ -1,7 +1,7 @@
 """The deep equilibrium network of Truong, of general activations."""
 
 from zoo.layers import Dense, Equilibrium, Nonlinear, Serial
-from zoo.models.deq_base import EquilibriumNetwork
+from zoo.models.deq_base import Condition, EquilibriumNetwork
 from zoo.names import check_name
 
 # With bounded first and second derivatives: the bound of the first.
@@ -28,7 +28,7 @@ class TruongDEQ(EquilibriumNetwork):
         out: number of outputs k.
         activation: "tanh", "sin", "sigmoid" or "erf".
         sigma_w: scale of W.
-        solver, tolerance, max_steps: see `EquilibriumNetwork`.
+        solver, tolerance, max_steps, warm_start: see `EquilibriumNetwork`.
 
     Raises:
         ValueError: if an argument is outside its range, with its name and value.
@@ -48,6 +48,11 @@ class TruongDEQ(EquilibriumNetwork):
         allowed = f"> 0 and < 8^-1/2 / Lip({self.activation}) = {most:.3g}"
         self.require(0 < self.sigma_w < most, "sigma_w", allowed)
         super().__post_init__()
+
+    @property
+    def condition(self) -> Condition:
+        """The norm of W."""
+        return Condition("norm", 1 / LIPSCHITZ[self.activation])
 
     def layers(self) -> Serial:
         """Equilibrium, activation, Dense."""

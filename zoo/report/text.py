@@ -124,12 +124,36 @@ def sentences(summary: dict[str, Any]) -> list[str]:
                 f"width {width}, after {found['steps']} steps of the solver: its "
                 "outputs are not numbers, and count as diverged."
             )
+    out += _conditions(summary)
     for network, key in DIVERGED.items():
         lost = {m: count for m, count in summary[key].items() if count}
         if lost:
             counts = ", ".join(f"{c} at width {m}" for m, c in lost.items())
             out.append(f"diverged seeds of the {network}: {counts}.")
     return out
+
+
+CONDITIONS = {"chi1": "chi_1", "norm": "the norm of the cell's weights"}
+
+
+def _conditions(summary: dict[str, Any]) -> list[str]:
+    """Whether the condition of an equilibrium held along training, over all widths."""
+    found = {m: e for m, e in summary["equilibria"].items() if e.get("condition")}
+    if not found:
+        return []
+    first = next(iter(found.values()))["condition"]
+    name, bound = CONDITIONS[first["quantity"]], first["bound"]
+    largest = max(e[first["quantity"]] for e in found.values())
+    broken = {
+        m: summary["seeds"] - e["condition"]["held"]
+        for m, e in found.items()
+        if e["condition"]["held"] < summary["seeds"]
+    }
+    said = f"{name} < {bound:.3g} is what makes the equilibrium well posed: "
+    if not broken:
+        return [f"{said}it held in every seed, at most {largest:.3g} along training."]
+    counts = ", ".join(f"{count} seeds at width {m}" for m, count in broken.items())
+    return [f"{said}it did not hold in {counts}, up to {largest:.3g}."]
 
 
 def _finding(name: str, summary: dict[str, Any]) -> str:
