@@ -5,8 +5,10 @@ NTK, sum over parameters of d f_c(x) / d theta  d f_c(x') / d theta, for one out
 distinct outputs share no NTK in the limit: the full one is Theta (x) I_k.
 """
 
+import math
 from collections import namedtuple
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import jax
@@ -14,10 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo.infinite.precision import float64, kernel_numerics
+from zoo.layers import walk
 from zoo.names import check_name
 
 Get = str | tuple[str, ...]
 KERNELS = ("nngp", "ntk")
+MAX_BYTES = 2**27
 INSTEAD = {
     "monte carlo": "zoo.monte_carlo_kernel_fn(net, key, n_samples) estimates it",
     "none": "zoo.empirical_ntk(net, params, x) is the kernel at finite width",
@@ -79,9 +83,24 @@ def kernel_fn(net: Any) -> Callable[..., Any]:
 
 
 def kernel_matrix(
-    net: Any, x1: np.ndarray, x2: np.ndarray | None = None, get: Get = "ntk"
+    net: Any,
+    x1: np.ndarray,
+    x2: np.ndarray | None = None,
+    get: Get = "ntk",
+    max_bytes: int = MAX_BYTES,
 ) -> Any:
-    """Kernels in float64, as NumPy arrays [n1, n2]; arguments as for `kernel_fn`.
+    """Kernels in float64, as NumPy arrays [n1, n2].
+
+    They are computed in square tiles, of one set of points with itself once for both
+    halves. About a dozen arrays of a tile's size are alive at a time.
+
+    Args:
+        net: a network of `zoo.models`.
+        x1: inputs [n1, ...].
+        x2: inputs [n2, ...]; None means `x1`.
+        get: "nngp", "ntk" or a tuple of them, as for `kernel_fn`.
+        max_bytes: size of one array of a tile, with all pairs of positions; a tile of
+            one pair of points is tried in any case.
 
     Raises:
         ValueError: if an entry is not finite; and as `kernel_fn`.
@@ -89,8 +108,9 @@ def kernel_matrix(
     kernel = kernel_fn(net)
     with float64():
         points = [None if x is None else np.asarray(x, _wide(x)) for x in (x1, x2)]
-        out = jax.jit(kernel, static_argnames="get")(*points, get=get)
-        found = jax.tree.map(np.asarray, out)
+        side = _tile_side(net, points[0], max_bytes)
+        compiled = jax.jit(kernel, static_argnames="get")
+        found = _tiled(partial(compiled, get=get), *points, side)
     if not all(np.all(np.isfinite(a)) for a in jax.tree.leaves(found)):
         _ask(kernel, points)
         why = net.limit().why
@@ -99,6 +119,46 @@ def kernel_matrix(
             f"inputs are, or a variance is too large{f' ({why})' if why else ''}."
         )
     return found
+
+
+def _tile_side(net: Any, x: np.ndarray, max_bytes: int) -> int:
+    """Points along a side of a tile."""
+    mixes = any(layer.mixes_positions for layer in walk(net.layers()))
+    positions = math.prod(x.shape[1:-1]) ** (2 if mixes else 1)
+    return max(1, math.isqrt(max_bytes // (8 * positions)))
+
+
+def _tiled(kernel: Callable, x1: Any, x2: Any, side: int) -> Any:
+    """The kernel's arrays, put together from tiles of equal size."""
+    left = _cut(x1, side)
+    right = left if x2 is None else _cut(x2, side)
+    sizes = (len(x1), len(x1) if x2 is None else len(x2))
+    whole = None
+    for i, (start1, some1) in enumerate(left):
+        for j, (start2, some2) in enumerate(right):
+            if x2 is None and j < i:
+                continue
+            out = kernel(some1, None if x2 is None and i == j else some2)
+            if whole is None:
+                whole = jax.tree.map(lambda a: np.empty((*sizes, *a.shape[2:])), out)
+            rows = slice(start1, min(start1 + len(some1), sizes[0]))
+            columns = slice(start2, min(start2 + len(some2), sizes[1]))
+            leaves = zip(jax.tree.leaves(whole), jax.tree.leaves(out), strict=True)
+            for to, tile in leaves:
+                kept = to[rows, columns]
+                kept[:] = np.asarray(tile)[: kept.shape[0], : kept.shape[1]]
+                if x2 is None and i != j:  # outputs change places with their points
+                    axes = (1, 0, *range(2, kept.ndim)[::-1])
+                    to[columns, rows] = kept.transpose(axes)
+    return whole
+
+
+def _cut(x: np.ndarray, side: int) -> list[tuple[int, np.ndarray]]:
+    """Tiles of equal size and where they start; the last point fills the last one."""
+    count = max(1, -(-len(x) // side))
+    size = -(-len(x) // count)
+    filled = np.concatenate([x, np.repeat(x[-1:], count * size - len(x), 0)])
+    return [(i * size, filled[i * size : (i + 1) * size]) for i in range(count)]
 
 
 def _ask(kernel: Callable, points: list) -> None:
