@@ -150,3 +150,28 @@ def test_krylov_space_stops_where_it_is_told(x64):
     want = np.diag(alpha) + np.diag(beta[:-1], 1) + np.diag(beta[:-1], -1)
     np.testing.assert_allclose(V @ theta @ V.T, want, atol=1e-10)
     assert np.linalg.matrix_rank(V) == 6
+
+
+def test_warm_searches_train_the_same_network():
+    """To the tolerance of a root; and the state that is carried is the network's."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(6, 4)), jnp.float32)
+    y = jnp.sin(x[:, :1])
+    times, outputs = jnp.asarray([0, 5, 20]), []
+    net = zoo.DEQ(width=32, activation="erf", sigma_w=0.5)
+    params = net.init(jax.random.key(0), x)["params"]
+
+    def warm(params, x, carried):
+        return net.apply({"params": params, **carried}, x, mutable=["warm"])
+
+    def apply_fn(params, x):
+        return net.apply({"params": params}, x)
+
+    for given in (None, warm):
+        run = jax.jit(
+            lambda p, given=given: train(
+                apply_fn, p, x, y, optax.sgd(0.1), times, warm=given
+            )
+        )
+        outputs.append(run(params).outputs)
+    np.testing.assert_allclose(outputs[1], outputs[0], atol=1e-4)
+    assert np.abs(outputs[0][0] - outputs[0][-1]).max() > 0.05

@@ -38,7 +38,7 @@ def largest_singular_value(f: Map, z: jax.Array) -> jax.Array:
     _, forward = jax.linearize(f, z)
     back = jax.linear_transpose(forward, z)
 
-    def step(_: int, v: jax.Array) -> jax.Array:
+    def step(_: jax.Array, v: jax.Array) -> jax.Array:
         (v,) = back(forward(v))
         return v / jnp.linalg.norm(jnp.ravel(v))
 
