@@ -25,7 +25,6 @@ an input that is no traced value is refused instead.
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -202,6 +201,59 @@ def accelerated(
     return jnp.where(found.converged, found.value, jnp.nan), found.steps
 
 
+class Covariances(NamedTuple):
+    """Covariances of pairs of points, at the equilibrium.
+
+    Attributes:
+        value: [n1, n2, ...].
+        steps: of Newton's iteration, or the accelerated one.
+        converged: whether an entry was found; of all entries where positions mix.
+    """
+
+    value: jax.Array
+    steps: jax.Array
+    converged: jax.Array
+
+
+def pair_covariances(cell: Layer, u: Kernel, k: Kernel, chi: jax.Array) -> Covariances:
+    """The covariances' fixed points, given the variances.
+
+    Args:
+        cell: the cell.
+        u: the kernel of the injection.
+        k: that of the root, as far as it is known: its `cov1` and `cov2`.
+        chi: bound on the derivative of the map, [n1, n2]; where it is 1 or more there
+            is no equilibrium, and nothing is waited for.
+    """
+    zero, one = jnp.zeros_like(u.nngp), jnp.ones_like(u.nngp)
+    if u.nngp.ndim > 2:
+
+        def mapped(nngp: jax.Array) -> jax.Array:
+            return apply_cell(cell, k.replace(nngp=nngp, ntk=zero)).nngp + u.nngp
+
+        nngp, steps = accelerated(mapped, u.nngp)
+        return Covariances(nngp, steps, jnp.all(jnp.isfinite(nngp)))
+    left, right = both_variances(k)
+
+    def newton(nngp: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def maps(ntk: jax.Array) -> tuple[jax.Array, jax.Array]:
+            out = apply_cell(cell, k.replace(nngp=nngp, ntk=ntk))
+            return out.ntk, out.nngp + u.nngp
+
+        _, slope, value = jax.jvp(maps, (zero,), (one,), has_aux=True)
+        return value, slope
+
+    most = jnp.sqrt(left * right)
+
+    def inside(nngp: jax.Array, _: jax.Array) -> jax.Array:
+        return exact_diagonal(jnp.clip(nngp, -most, most), left, k)
+
+    product = math.prod(both_variances(u))  # the injection's own correlation
+    injected = jnp.sqrt(jnp.where(product > 0, product, 1.0))
+    start = inside(u.nngp / injected * most, u.nngp)
+    return Covariances(*by_entry(newton, start, inside, chi))
+
+
 def equilibrium_kernel(cell: Layer, u: Kernel) -> Kernel:
     """The kernel of h from that of the injection u, which has to be Gaussian.
 
@@ -214,40 +266,26 @@ def equilibrium_kernel(cell: Layer, u: Kernel) -> Kernel:
     second = first if u.cov2 is None else point_variances(cell, u, u.cov2)
     _require_well_posed(first, second)
     k = u.replace(cov1=first.value, cov2=None if u.cov2 is None else second.value)
-    left, right = both_variances(k)
-    posed = [jnp.maximum(each.chi1, each.chiq) < 1 for each in (first, second)]
-    both = posed[0][:, None] & posed[1][None]
+    chi = largest_chi(first, second)
+    nngp, _, converged = pair_covariances(cell, u, k, chi)
 
-    def maps(nngp: jax.Array, ntk: jax.Array) -> tuple[jax.Array, jax.Array]:
-        out = apply_cell(cell, k.replace(nngp=nngp, ntk=ntk))
-        return out.ntk, out.nngp + u.nngp
+    def tangent(ntk: jax.Array) -> jax.Array:
+        return apply_cell(cell, k.replace(nngp=nngp, ntk=ntk)).ntk
 
-    zero, one = jnp.zeros_like(u.nngp), jnp.ones_like(u.nngp)
     if u.nngp.ndim == 2:
-
-        def newton(nngp: jax.Array) -> tuple[jax.Array, jax.Array]:
-            _, slope, value = jax.jvp(
-                partial(maps, nngp), (zero,), (one,), has_aux=True
-            )
-            return value, slope
-
-        most = jnp.sqrt(left * right)
-
-        def inside(nngp: jax.Array, _: jax.Array) -> jax.Array:
-            return exact_diagonal(jnp.clip(nngp, -most, most), left, k)
-
-        chi = jnp.where(both, jnp.maximum(first.chi1[:, None], second.chi1[None]), 1.0)
-        product = math.prod(both_variances(u))  # the injection's own correlation
-        injected = jnp.sqrt(jnp.where(product > 0, product, 1.0))
-        start = inside(u.nngp / injected * most, u.nngp)
-        nngp, _, converged = by_entry(newton, start, inside, chi)
-        nngp = jnp.where(converged, nngp, jnp.nan)
-        own, slope = jax.jvp(lambda ntk: maps(nngp, ntk)[0], (zero,), (one,))
+        zero, one = jnp.zeros_like(u.nngp), jnp.ones_like(u.nngp)
+        own, slope = jax.jvp(tangent, (zero,), (one,))
         ntk = (own + u.ntk) / (1 - slope)
     else:
-        nngp, _ = accelerated(lambda nngp: maps(nngp, zero)[1], u.nngp)
-        ntk, _ = accelerated(lambda ntk: maps(nngp, ntk)[0] + u.ntk, u.ntk + nngp)
-    both = both.reshape(both.shape + (1,) * (u.nngp.ndim - 2))
+        ntk, _ = accelerated(lambda ntk: tangent(ntk) + u.ntk, u.ntk + nngp)
+    good = (chi < 1).reshape(chi.shape + (1,) * (u.nngp.ndim - 2)) & converged
     return k.replace(
-        nngp=jnp.where(both, nngp, jnp.nan), ntk=jnp.where(both, ntk, jnp.nan)
+        nngp=jnp.where(good, nngp, jnp.nan), ntk=jnp.where(good, ntk, jnp.nan)
     )
+
+
+def largest_chi(first: Variances, second: Variances) -> jax.Array:
+    """The larger chi_1 of each pair of points; 1 where one of them is ill posed."""
+    posed = [jnp.maximum(each.chi1, each.chiq) < 1 for each in (first, second)]
+    both = posed[0][:, None] & posed[1][None]
+    return jnp.where(both, jnp.maximum(first.chi1[:, None], second.chi1[None]), 1.0)

@@ -106,7 +106,7 @@ WIDTH_KEY = [
 def gaps(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
     """The three gaps against width, with fits and the expected slopes."""
     found = _measured(summary, GAPS)
-    lines = [_power(summary, name, colour) for name, (_, colour) in found.items()]
+    lines = [power(summary, name, colour) for name, (_, colour) in found.items()]
     x = scale.width_axis("width m", summary["widths"])
     y = scale.log_axis("largest RMS gap on test points", lines)
     titles = [title for title, _ in found.values()]
@@ -128,7 +128,7 @@ def kernels(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
         lines = [
             line
             for name, (label, colour) in found.items()
-            for line in _power(summary, name, colour, label)
+            for line in power(summary, name, colour, label)
         ]
         y = scale.log_axis(f"relative change of {symbol} (Frobenius norm)", [lines])
         panels.append(Panel(title, x, y, lines))
@@ -262,7 +262,7 @@ def _drawn(key: list[Line], panels: list[Panel]) -> list[Line]:
     return [line for line in key if look(line) in looks]
 
 
-def _power(summary, name: str, colour: str, label: str = "") -> list[Line]:
+def power(summary, name: str, colour: str, label: str = "") -> list[Line]:
     """A metric against width: means with intervals, the fit, and the expected slope.
 
     The fit, whose slope is the mean of the slopes of seeds, passes through the centre
