@@ -57,13 +57,13 @@ def config(arch: str, widths: tuple[int, ...]) -> Config:
 def main() -> None:
     """Measures, draws, and says where."""
     try:
-        widths = tuple(int(width) for width in WIDTHS.value)
-        sigmas = [float(sigma) for sigma in SIGMAS.value]
+        widths = tuple(map(int, WIDTHS.value))
+        nets = [DEQ(width=widths[-1], sigma_w=float(s)) for s in SIGMAS.value]
         jobs = {a: Experiment(config(a, widths)) for a in ("deq", "mlp")}
     except ValueError as e:
         edge.fail(e)
     workdir = Path(WORKDIR.value)
-    asked = {"widths": widths, "sigma_w": sigmas, "networks": NETWORKS}
+    asked = {"widths": widths, "sigma_w": SIGMAS.value, "networks": NETWORKS}
     asked |= {"deq": jobs["deq"].config.as_dict(), "mlp": jobs["mlp"].config.as_dict()}
     store.open_workdir(workdir, json.loads(json.dumps(asked)))
     x = jobs["deq"].data.x_train
@@ -74,9 +74,8 @@ def main() -> None:
             net = DEQ(width=1, **options)  # type: ignore[arg-type]
             errors[name] = deviations(net, x, widths, SEEDS.value)
         counts: list[Steps] = []
-        for place, sigma in enumerate(sigmas):
-            report(f"steps at sigma_w = {sigma:g}", 0.3 + 0.1 * place / len(sigmas))
-            net = DEQ(width=widths[-1], sigma_w=sigma)
+        for place, net in enumerate(nets):
+            report(f"steps at sigma_w = {net.sigma_w:g}", 0.3 + 0.1 * place / len(nets))
             counts.append(count_steps(net, x, SOLVERS, SEEDS.value))
         summaries = {}
         for place, (arch, job) in enumerate(jobs.items()):

@@ -143,3 +143,14 @@ def test_a_lost_equilibrium_is_said(summary):
     summary["equilibria"]["64"] = found
     (said,) = (line for line in text.sentences(summary) if "equilibrium" in line)
     assert "in 3 of 8 seeds at width 64, after 1000 steps" in said
+
+
+def test_a_condition_is_said_over_all_widths(summary):
+    held = {"norm": 0.8, "condition": {"quantity": "norm", "bound": 1.0, "held": 3}}
+    broken = {"norm": 1.3, "condition": {"quantity": "norm", "bound": 1.0, "held": 1}}
+    summary["seeds"], summary["equilibria"] = 3, {"64": held, "128": held}
+    (said,) = (line for line in text.sentences(summary) if "well posed" in line)
+    assert said.endswith("it held in every seed, at most 0.8 along training.")
+    summary["equilibria"]["128"] = broken
+    (said,) = (line for line in text.sentences(summary) if "well posed" in line)
+    assert "did not hold in 2 seeds at width 128, up to 1.3" in said

@@ -1,0 +1,36 @@
+"""The program of the equilibria's figures."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+RUN = [sys.executable, "-m", "experiments.equilibrium"]
+
+
+@pytest.mark.slow
+def test_figures_and_numbers(tmp_path):
+    asked = ["--widths=8,16", "--seeds=2", "--n_train=4", "--steps=3", "--sigma_w=0.5"]
+    command = [*RUN, *asked, f"--workdir={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "erf: all equilibria in 2 of 2 seeds." in done.stdout
+    assert "mlp: total gap varies" in done.stdout
+    for name in ("deviation", "gaps", "steps"):
+        assert (tmp_path / "figures" / f"{name}.svg").stat().st_size > 0
+    found = json.loads((tmp_path / "equilibrium.json").read_text())
+    assert found["steps"][0]["chi1"] == pytest.approx(0.125)
+    assert len(found["deviations"]["tanh"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"), [("--sigma_w=a", "could not convert"), ("--widths=0", "--widths")]
+)
+def test_bad_input_is_one_line(tmp_path, flag, said):
+    command = [*RUN, flag, f"--workdir={tmp_path}/out"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert said in done.stderr
+    assert not (tmp_path / "out").exists()
