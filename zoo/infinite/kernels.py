@@ -107,12 +107,13 @@ def kernel_matrix(
     """
     kernel = kernel_fn(net)
     with float64():
-        points = [None if x is None else np.asarray(x, _wide(x)) for x in (x1, x2)]
-        side = _tile_side(net, points[0], max_bytes)
+        first = np.asarray(x1, _wide(x1))
+        second = None if x2 is None else np.asarray(x2, _wide(x2))
         compiled = jax.jit(kernel, static_argnames="get")
-        found = _tiled(partial(compiled, get=get), *points, side)
+        side = _tile_side(net, first, max_bytes)
+        found = _tiled(partial(compiled, get=get), first, second, side)
     if not all(np.all(np.isfinite(a)) for a in jax.tree.leaves(found)):
-        _ask(kernel, points)
+        _ask(kernel, [first, second])
         why = net.limit().why
         raise ValueError(
             f"the kernel of {type(net).__name__} has entries that are not finite: the "
