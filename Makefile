@@ -31,6 +31,7 @@ test: lint
 bench: venv
 	$(py) -m benchmarks.lazy_gap $(ARGS)
 	$(py) -m benchmarks.ntk
+	$(py) -m benchmarks.equilibria
 
 lint: venv
 	$(py) -m ruff check
