@@ -87,7 +87,9 @@ def kernel_rows(activation, sigma_w):
 
     def off(found):
         pairs = zip(found[0], reference, strict=True)
-        return max(float(np.max(np.abs(a - b)) / np.max(np.abs(b))) for a, b in pairs)
+        return max(
+            float(np.max(np.abs(np.asarray(a) - b)) / np.max(b)) for a, b in pairs
+        )
 
     # neural-tangents has relu's slope on the diagonal from an arc cosine, 1e-8 off.
     bounds = {"": 1e-9, "neural-tangents": 1e-6 if activation == "relu" else 1e-9}

@@ -137,6 +137,8 @@ def named(params):
 
 def torchdeq_ways(weights, x, y, sigma_w, tolerance):
     """Loss and gradients by torchdeq's two iterations, as functions of nothing."""
+    # Threads that spin while they wait cost tens of times the work on shared cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
     import torchdeq
 
