@@ -22,8 +22,7 @@ import zoo
 from benchmarks import equilibria_contenders as contenders
 from benchmarks.clock import timed
 from zoo.finite.train import mse, train
-from zoo.gap.config import Config
-from zoo.gap.run import Experiment
+from zoo.gap.equilibria import count_steps
 from zoo.infinite.kernels import kernel_matrix
 from zoo.infinite.precision import float64
 
@@ -84,6 +83,7 @@ def kernel_rows(activation, sigma_w):
             partial(contenders.layers, *cell, int(count)), x
         )
     steps = {name: int(found[1]) for name, (found, _) in ways.items()}
+    steps["ours"] = count_steps(net, points, (), 1).newton
 
     def off(found):
         pairs = zip(found[0], reference, strict=True)
@@ -100,10 +100,7 @@ def kernel_rows(activation, sigma_w):
 def gradient_rows():
     """Loss and gradients of one batch, every way, printed."""
     net = zoo.DEQ(WIDTH.value, out=10, tolerance=TOLERANCE)
-    x, y = (
-        jax.random.normal(jax.random.key(k), (BATCH.value, d))
-        for k, d in ((0, 64), (1, 10))
-    )
+    x, y = data()
     params = net.init(jax.random.key(2), x)["params"]
     steps = mean_steps(net, params, x)
 
@@ -140,42 +137,47 @@ def gradient_rows():
     return {"steps": steps} | rows
 
 
+def data():
+    """Points and targets of a batch."""
+    return tuple(
+        jax.random.normal(jax.random.key(k), (BATCH.value, d))
+        for k, d in ((0, 64), (1, 10))
+    )
+
+
 def mean_steps(net, params, x):
     """The solver's steps, on average over points."""
     _, said = net.apply({"params": params}, x, mutable=["equilibrium"])
     return round(float(jnp.mean(said["equilibrium"]["equilibrium_0"]["steps"])))
 
 
-def training(arch, **options):
-    """Seconds of gradient descent, and of the main job's cell with all else."""
-    sizes = {"n_train": BATCH.value, "n_test": BATCH.value, "widths": (WIDTH.value,)}
-    sizes |= {"steps": STEPS.value, "seeds": SEEDS.value}
-    experiment = Experiment(Config(arch=arch, **sizes, **options))
-    net, seeds = experiment.net(WIDTH.value), np.arange(SEEDS.value)
-    x, y = jnp.asarray(experiment.data.x_train), jnp.asarray(experiment.data.y_train)
-    sgd = optax.sgd(experiment.learning_rate(WIDTH.value))
-    times = jnp.asarray([0, STEPS.value])
+def training(net):
+    """Points, initializations, and the seconds that gradient descent of them takes."""
+    x, y = data()
+    starts = jax.lax.map(
+        lambda s: net.init(jax.random.key(s), x)["params"], jnp.arange(SEEDS.value)
+    )
 
     def descend(params):
         apply = lambda params, x: net.apply({"params": params}, x)  # noqa: E731
-        return train(apply, params, x, y, sgd, times).outputs
+        times = jnp.asarray([0, STEPS.value])
+        return train(apply, params, x, y, optax.sgd(0.1), times).outputs
 
-    starts = jax.lax.map(lambda s: net.init(jax.random.key(s), x)["params"], seeds)
     f, row = measure(jax.vmap(descend), starts)
     losses = [float(jnp.mean((f[:, t] - y) ** 2)) for t in (0, 1)]
-    assert losses[1] < losses[0], (arch, losses)
-    row["cell"] = timed(lambda: experiment.measure(WIDTH.value, seeds))[1]
-    return net, x, starts, row
+    assert losses[1] < losses[0], (net, losses)
+    return x, starts, row
 
 
 def training_rows():
     """The equilibrium's training, and that of an MLP as deep, printed."""
-    net, x, starts, own = training("deq", net=(f"tolerance={TOLERANCE}",))
+    net = zoo.DEQ(WIDTH.value, out=10, tolerance=TOLERANCE)
+    x, starts, own = training(net)
     depth = mean_steps(net, jax.tree.map(lambda a: a[0], starts), x)
-    *_, other = training("mlp", depth=depth)
+    *_, other = training(zoo.MLP(WIDTH.value, depth, out=10))
     print(f"\ntraining, {SEEDS.value} seeds, {STEPS.value} steps; MLP of depth {depth}")
     row = {"depth": depth, "deq": own, "mlp": other}
-    for key in ("seconds", "compile", "cell"):
+    for key in ("seconds", "compile"):
         row[f"ratio_{key}"] = ratio = own[key] / other[key]
         print(f"{key:8s} {own[key]:8.2f} s, {other[key]:8.2f} s, ratio {ratio:.2f}")
     return row
