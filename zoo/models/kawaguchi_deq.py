@@ -20,7 +20,9 @@ class KawaguchiDEQ(EquilibriumNetwork):
     It proves a linear rate at any width m, for gradient flow: W = B (I - gamma S)^-1
     moves by a preconditioner D with lambda_min(D) >= 1 / (m (1 + gamma)^2), so that
     L(t) - L* <= (L(0) - L*) exp(-2 kappa lambda t), lambda the smallest lambda_min(D)
-    so far and kappa = 2 sigma_min(Phi)^2 for the sum of squares.
+    so far and kappa = 2 sigma_min(Phi)^2 for the sum of squares. That is of a trained
+    B; here V = sqrt(m) B is, by which B moves m times more slowly, and its share in D,
+    and the bound, have another 1 / m.
 
     Source: Kawaguchi 2021, "On the Theory of Implicit Deep Learning: Global Convergence
     with Implicit Layers" (abstract; the formulas derived and verified numerically).

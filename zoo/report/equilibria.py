@@ -7,7 +7,21 @@ import numpy as np
 from zoo.gap import fit
 from zoo.gap.equilibria import Steps
 from zoo.report import scale
-from zoo.report.plots import BLUE, GREEN, GREY, RED, WIDTH_KEY, Line, Panel, Plot, power
+from zoo.report.plots import (
+    BLUE,
+    CHI_1,
+    GREEN,
+    GREY,
+    INFINITY,
+    RED,
+    THETA,
+    WIDTH_KEY,
+    Line,
+    Panel,
+    Plot,
+    minus,
+    power,
+)
 from zoo.report.text import exponent, interval
 
 COLOURS = (BLUE, RED, GREEN, "#cc79a7", "#e69f00")
@@ -26,7 +40,7 @@ def deviation(widths: list[int], errors: dict[str, np.ndarray]) -> Plot:
         slope = fit.slope_fit(widths, kept)
         intervals = np.array([fit.t_interval(column) for column in kept.T])
         mean, half = intervals[:, 0], intervals[:, 2] - intervals[:, 0]
-        said = f"{name}: {interval(slope)}"
+        said = minus(f"{_named(name)}: {interval(slope)}")
         if len(kept) < len(values):
             said += f" ({len(kept)} of {len(values)} seeds)"
         guide = mean[-1] * (np.asarray(widths) / widths[-1]) ** -0.5
@@ -35,8 +49,10 @@ def deviation(widths: list[int], errors: dict[str, np.ndarray]) -> Plot:
             Line(widths, guide, "", colour, "dashed", thin=True),
         ]
     x = scale.width_axis("width m", widths)
-    y = scale.log_axis("|Theta - Theta_inf| / |Theta_inf|", [lines])
-    title = f"empirical NTK at initialization; dashed: theory {exponent(-0.5)}"
+    limit = f"{THETA}_{{{INFINITY}}}"
+    y = scale.log_axis(minus(f"|{THETA} - {limit}| / |{limit}|"), [lines])
+    power_law = minus(exponent(-0.5))
+    title = f"empirical NTK at initialization; dashed: theory {power_law}"
     return Plot("deviation", [Panel(title, x, y, lines)], [], 1)
 
 
@@ -52,7 +68,7 @@ def gaps(summaries: dict[str, dict[str, Any]]) -> Plot:
         [
             line
             for (name, summary), colour in zip(summaries.items(), COLOURS, strict=False)
-            for line in power(summary, gap, colour, name)
+            for line in power(summary, gap, colour)
         ]
         for gap in titles
     ]
@@ -62,21 +78,31 @@ def gaps(summaries: dict[str, dict[str, Any]]) -> Plot:
         Panel(title, x, y, lines)
         for title, lines in zip(titles.values(), groups, strict=True)
     ]
-    return Plot("gaps", panels, WIDTH_KEY, len(panels))
+    names = [
+        Line([], [], name, colour, draw="both")
+        for name, colour in zip(summaries, COLOURS, strict=False)
+    ]
+    return Plot("gaps", panels, [*names, *WIDTH_KEY], len(panels))
 
 
 def steps(found: list[Steps], width: int) -> Plot:
     """Steps to the equilibrium against chi_1, of kernels and of finite networks."""
     chi = [each.chi1 for each in found]
     lines = [
-        Line(chi, [e.plain for e in found], "limit, plain", BLUE, draw="both"),
+        Line(
+            chi, [e.plain for e in found], "limit, plain iteration", BLUE, draw="both"
+        ),
         Line(chi, [e.newton for e in found], "limit, Newton", GREEN, draw="both"),
     ]
     for solver, colour in zip(found[0].finite, (RED, GREY), strict=False):
         counted = [e.finite[solver] for e in found]
-        label = f"m = {width}, {solver}"
+        label = f"network of width {width}, {solver}"
         lines.append(Line(chi, counted, label, colour, draw="both"))
-    x = scale.unit_axis("chi_1", [])
+    x = scale.unit_axis(CHI_1, [])
     y = scale.log_axis("steps", [lines])
-    title = "steps to the equilibrium (limit: 1e-12; finite width: float32)"
+    title = "steps to the equilibrium (of a limit, to 1e-12; of a network, in float32)"
     return Plot("steps", [Panel(title, x, y, lines)], [], 1)
+
+
+def _named(text: str) -> str:
+    return text.replace("chi_1", CHI_1)

@@ -19,6 +19,7 @@ from zoo.report.text import exponent, interval
 BLACK, GREY = "#222222", "#777777"
 BLUE, RED, GREEN = "#0072b2", "#d55e00", "#009e73"  # Okabe & Ito
 MINUS, INFINITY = "\N{MINUS SIGN}", "\N{INFINITY}"
+CHI_1 = "\N{GREEK SMALL LETTER CHI}_{1}"
 LAMBDA, THETA = "\N{GREEK SMALL LETTER LAMDA}", "\N{GREEK CAPITAL LETTER THETA}"
 F_LIN, F_INF = "f_{lin}", f"f_{{{INFINITY}}}"
 # Relative to the largest, eigenvalues of a float32 kernel below this are rounding.
@@ -281,7 +282,7 @@ def power(summary, name: str, colour: str, label: str = "") -> list[Line]:
         if expected is None
         else [f"{metric['expected']['status']} {exponent(expected)}"]
     )
-    text = _minus((f"{label}: " if label else "") + "; ".join(said))
+    text = minus((f"{label}: " if label else "") + "; ".join(said))
     style = {"colour": colour, "group": name}
     lines = [Line(m, mean, text, draw="markers", half=half_width(metric), **style)]
     if np.isfinite(slope):
@@ -316,5 +317,5 @@ def _spectrum(values: np.ndarray) -> np.ndarray:
     return np.where(values > ROUNDING * values[0], values, np.nan)
 
 
-def _minus(text: str) -> str:
+def minus(text: str) -> str:
     return text.replace("-", MINUS)
