@@ -318,4 +318,5 @@ def _spectrum(values: np.ndarray) -> np.ndarray:
 
 
 def minus(text: str) -> str:
+    """With the sign of a number in place of hyphens."""
     return text.replace("-", MINUS)
