@@ -1,9 +1,8 @@
 """Equilibrium networks against the peers' own way: `make bench`.
 
-Kernels in float64: ours, Newton's iteration in every pair of points, against iteration
-of both maps, plain or accelerated, and neural-tangents' layers for as many passes as
-plain iteration takes: a loop inside the program, where its user would write them out
-and compile them all. Gradients in float32: ours against the same weights unrolled by
+Kernels in float64: ours, Newton's iteration in every pair of points, against plain
+iteration of both maps, and neural-tangents' layers for as many passes as that takes: a
+loop inside the program, where its user would write them out and compile them all. Gradients in float32: ours against the same weights unrolled by
 `lax.scan`, and torchdeq where it can be imported. Training: against an MLP as deep as
 the mean number of the solver's steps. A time is printed of what agrees, and only then.
 """
@@ -78,7 +77,6 @@ def kernel_rows(activation, sigma_w):
         ways = {"ours": measure(partial(contenders.ours, *cell), x)}
         ways["plain iteration"] = measure(partial(contenders.plain, *cell), x)
         _, count, chi = ways["plain iteration"][0]
-        ways["Anderson"] = measure(partial(contenders.anderson, *cell, float(chi)), x)
         ways["neural-tangents"] = measure(
             partial(contenders.layers, *cell, int(count)), x
         )

@@ -14,8 +14,7 @@ import numpy as np
 import zoo
 from zoo.infinite.kernels import kernel_fn
 from zoo.infinite.neural_tangents import stax
-from zoo.layers import ACTIVATIONS, Method
-from zoo.layers.roots import rms, search
+from zoo.layers import ACTIVATIONS
 
 NAMES, OUT = ("nngp", "ntk"), 10
 MOST = 5000  # steps
@@ -67,14 +66,6 @@ def plain(activation, sigma_w, x):
     first = (start, jnp.asarray(jnp.inf), jnp.asarray(0.0), 0)
     pair, _, chi, count = jax.lax.while_loop(going, advance, first)
     return read(pair), count, chi
-
-
-def anderson(activation, sigma_w, chi, x):
-    """Both maps at once by Anderson's acceleration, of five differences."""
-    step, read, start = maps(activation, sigma_w, x)
-    method = Method("anderson", 1e-12 * (1 - chi), MOST)
-    found = search(lambda pair: step(pair)[0], start, rms(start), method)
-    return read(found.value), found.steps
 
 
 def layers(activation, sigma_w, count, x):
