@@ -2,9 +2,10 @@
 
 Kernels in float64: ours, Newton's iteration in every pair of points, against plain
 iteration of both maps, and neural-tangents' layers for as many passes as that takes: a
-loop inside the program, where its user would write them out and compile them all. Gradients in float32: ours against the same weights unrolled by
-`lax.scan`, and torchdeq where it can be imported. Training: against an MLP as deep as
-the mean number of the solver's steps. A time is printed of what agrees, and only then.
+loop inside the program, where its user would write them out and compile them all.
+Gradients in float32: ours against the same weights unrolled by `lax.scan`, and torchdeq
+where it can be imported. Training: against an MLP as deep as the mean number of the
+solver's steps. A time is printed of what agrees, and only then.
 """
 
 import json
