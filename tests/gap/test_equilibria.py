@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.gap.equilibria import count_steps, deviations
+from zoo.gap.equilibria import count_steps, deviations, limit_chi
 from zoo.gap.summary import equilibria
+from zoo.models import ConvDEQ, MonDEQ
 from zoo.models.deq_base import Condition
 
 X = np.random.default_rng(0).normal(size=(4, 6))
@@ -52,6 +53,16 @@ def test_newton_takes_few_steps_and_plain_iteration_many():
     near = count_steps(zoo.DEQ(width=64, sigma_w=0.5), X, ("picard", "anderson"), 2)
     assert near.lost == {"picard": 0, "anderson": 0}
     assert near.finite["anderson"] <= near.finite["picard"]
+
+
+def test_chi_of_the_limit():
+    """Of relu sigma_w^2 / 2; nothing of networks without an analytic equilibrium."""
+    assert abs(limit_chi(zoo.DEQ(width=8, sigma_w=1.2), X) - 0.72) < 1e-12
+    images = np.random.default_rng(1).normal(size=(2, 4, 4, 1))
+    net = ConvDEQ(width=4, sigma_w=1.0, padding="CIRCULAR")
+    assert abs(limit_chi(net, images) - 0.5) < 1e-6
+    for other in (zoo.MLP(width=8, depth=1, activation="relu"), MonDEQ(width=8)):
+        assert limit_chi(other, X) is None
 
 
 @pytest.mark.slow

@@ -120,8 +120,11 @@ def test_what_was_not_measured_is_named_once_with_its_reason(summary):
     assert "total gap" not in {row[0] for row in text.rows(summary)}
 
 
-@pytest.mark.parametrize("rates, lines", [((0.3, 0.3), 4), ((0.3, 0.15), 5)])
-def test_header_states_rates_and_time(rates, lines):
+@pytest.mark.parametrize(
+    "rates, chi1, lines",
+    [((0.3, 0.3), None, 4), ((0.3, 0.15), None, 5), ((0.3, 0.3), 0.98, 5)],
+)
+def test_header_states_rates_and_time(rates, chi1, lines):
     config = Config(widths=(64, 128), steps=100)
     by_width = dict(zip(config.widths, rates, strict=True))
     experiment = SimpleNamespace(
@@ -130,12 +133,16 @@ def test_header_states_rates_and_time(rates, lines):
         critical_rate=lambda m: 2 * by_width[m],
         net=zoo.MLP,
         limit_kind=Limit("exact"),
+        chi1=chi1,
         edge=lambda: "infinite train kernel",
     )
     said = text.header(experiment).splitlines()
     assert len(said) == lines
-    assert "learning rate 0.3 = 0.50 x critical (0.6" in said[3]
-    assert "100 steps reach time t = 30" in said[3]
+    rate = said[3] if chi1 is None else said[4]
+    assert "learning rate 0.3 = 0.50 x critical (0.6" in rate
+    assert "100 steps reach time t = 30" in rate
+    if chi1 is not None:
+        assert said[3].startswith("chi_1 = 0.98 in the limit, and has to be below 1; ")
 
 
 def test_a_lost_equilibrium_is_said(summary):

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,13 +10,14 @@ import numpy as np
 from zoo.finite.ntk import empirical_ntk
 from zoo.infinite.kernels import kernel_matrix
 from zoo.infinite.precision import float64
-from zoo.layers import Equilibrium, Serial, input_kernel
+from zoo.layers import Equilibrium, Layer, Serial, input_kernel, walk
 from zoo.layers.kernel_roots import (
     apply_cell,
     largest_chi,
     pair_covariances,
     point_variances,
 )
+from zoo.models.base import Architecture
 from zoo.models.deq_base import EquilibriumNetwork
 
 MOST_STEPS = 100_000
@@ -37,6 +39,35 @@ class Steps(NamedTuple):
     plain: int
     finite: dict[str, float]
     lost: dict[str, int]
+
+
+# From about here on some networks of a width below 4096 have no equilibrium.
+NARROW_EDGE = 0.7
+
+
+def limit_chi(net: nn.Module, x: np.ndarray) -> float | None:
+    """The largest chi_1 over points, in the limit; None where there is none.
+
+    That is of a network that begins with an equilibrium, and has an analytic kernel.
+    """
+    root = _first(net)
+    if not isinstance(root, Equilibrium) or net.limit().kind != "numeric":
+        return None
+    mixes = any(layer.mixes_positions for layer in walk(net.layers()))
+
+    def one(x: jax.Array) -> jax.Array:
+        u = root.inject.limit(input_kernel(x[None], None, not mixes))
+        return point_variances(root.cell, u, u.cov1).chi1[0]
+
+    with float64():
+        points = np.asarray(x, np.float64)
+        return float(jnp.max(jax.jit(lambda x: jax.lax.map(one, x))(points)))
+
+
+def _first(net: nn.Module) -> Layer | None:
+    """The layer that a network begins with."""
+    layers = net.layers() if isinstance(net, Architecture) else None
+    return layers.layers[0] if isinstance(layers, Serial) else layers
 
 
 def deviations(
@@ -66,8 +97,7 @@ def count_steps(
     net: EquilibriumNetwork, x: np.ndarray, solvers: tuple[str, ...], seeds: int
 ) -> Steps:
     """Steps to the equilibrium of a network that begins with it."""
-    first: Serial = net.layers()  # type: ignore[assignment]
-    root = first.layers[0]
+    root = _first(net)
     if not isinstance(root, Equilibrium):
         raise ValueError(f"{type(net).__name__} does not begin with an equilibrium.")
     with float64():

@@ -19,6 +19,7 @@ from zoo.finite.ntk import plan_blocks
 from zoo.gap import nets, sides, store, summary
 from zoo.gap.cell import InfiniteSide, critical_rates, measure_cell
 from zoo.gap.config import Config
+from zoo.gap.equilibria import limit_chi
 from zoo.gap.nets import find_architecture, from_data, require_outputs
 from zoo.infinite.predict import Dynamics
 
@@ -70,6 +71,7 @@ class Experiment:
         if ":" in config.arch:
             require_outputs(config.arch, narrow, self.data)
         self.limit_kind = sides.limit_kind(config, narrow)
+        self.chi1 = limit_chi(narrow, self.data.x_train)
         self._limits: dict[Any, InfiniteSide | None] = {}
         self._critical: dict[int, float] = {}
         for width in config.widths:
@@ -290,7 +292,8 @@ def _header(experiment: Experiment) -> dict[str, Any]:
         "recorded_steps": experiment.times,
         "time_reached": [rate * config.steps for rate in rates],
         "limit": experiment.limit_kind._asdict()
-        | {"relative_stderr": None if limit is None else limit.error},
+        | {"relative_stderr": None if limit is None else limit.error}
+        | {"chi1": experiment.chi1},
         "limit_spectrum": None if limit is None else _spectrum(limit.dynamics),
         "config": config.as_dict(),
         "versions": versions(),

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from zoo.gap.equilibria import NARROW_EDGE
 from zoo.gap.run import trained
 
 TITLES = {
@@ -69,6 +70,12 @@ def header(experiment: Any) -> str:
         f"infinite-width limit: {experiment.limit_kind.kind}"
         + (f" ({experiment.limit_kind.why})" if experiment.limit_kind.why else ""),
     ]
+    if experiment.chi1 is not None:
+        near = f"; above {NARROW_EDGE} some networks narrower than 4096 have no equilibrium"
+        lines.append(
+            f"chi_1 = {experiment.chi1:.3g} in the limit, and has to be below 1"
+            + (near if experiment.chi1 > NARROW_EDGE else "")
+        )
     for rate, edge, width in zip(rates, critical, config.widths, strict=True):
         lines.append(
             f"learning rate {rate:.4g} = {rate / edge:.2f} x critical "
