@@ -71,9 +71,9 @@ def header(experiment: Any) -> str:
         + (f" ({experiment.limit_kind.why})" if experiment.limit_kind.why else ""),
     ]
     if experiment.chi1 is not None:
-        near = f"; above {NARROW_EDGE} some networks narrower than 4096 have no equilibrium"
+        near = f"; above {NARROW_EDGE} some networks of widths below 4096 have none"
         lines.append(
-            f"chi_1 = {experiment.chi1:.3g} in the limit, and has to be below 1"
+            f"equilibrium of chi_1 = {experiment.chi1:.3g} in the limit (it needs < 1)"
             + (near if experiment.chi1 > NARROW_EDGE else "")
         )
     for rate, edge, width in zip(rates, critical, config.widths, strict=True):
