@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import zoo
+from zoo.gap.config import Config
 from zoo.gap.equilibria import count_steps, deviations, limit_chi
+from zoo.gap.run import Experiment, run
 from zoo.gap.summary import equilibria
 from zoo.models import ConvDEQ, MonDEQ
 from zoo.models.deq_base import Condition
@@ -71,3 +73,29 @@ def test_deviations_are_those_of_the_empirical_kernel():
     off = deviations(net, X, (32, 512), 6)
     assert off.shape == (6, 2)
     assert 0.1 < off[:, 1].mean() / off[:, 0].mean() < 0.5  # 16^-1/2
+
+
+@pytest.mark.slow
+def test_lost_equilibria_are_counted_not_fatal(tmp_path):
+    """Above chi_1 of 0.7 some narrow networks have none; what uses them is null."""
+    config = Config(
+        arch="deq",
+        sigma_w=1.15,
+        net=("max_steps=300",),
+        widths=(32,),
+        seeds=6,
+        n_train=6,
+        n_test=3,
+        steps=4,
+    )
+    found = run(Experiment(config), tmp_path, lambda *_: None)
+    lost = found["equilibria"]["32"]["lost"]
+    assert 0 < lost < 6
+    assert 0 < found["diverged"]["32"] <= lost  # at a test point it is no divergence
+    assert 6 - lost <= found["metrics"]["kernel_error_init"]["seeds"][0] < 6
+    assert np.isfinite(found["equilibria"]["32"]["chi1"])
+
+
+def test_a_tolerance_that_float32_cannot_reach_is_refused():
+    with pytest.raises(ValueError, match="tolerance=1e-12 is below the reach"):
+        Experiment(Config(arch="deq", net=("tolerance=1e-12",)))

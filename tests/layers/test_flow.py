@@ -192,8 +192,10 @@ def test_convolutions_flow_too():
 
 def test_a_kernel_without_resolution_is_nan_and_refused():
     net = NeuralODE(width=1, activation="erf", sigma_w=4.0, time=40.0)
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="time=40 is too long"):
         kernel_matrix(net, X)
+    found = jax.jit(lambda x: zoo.kernel_fn(net)(x))(jnp.asarray(X))
+    assert np.isnan(found).all()
 
 
 @pytest.mark.slow

@@ -75,3 +75,6 @@ def test_a_search_from_its_own_root_takes_one_step():
     warm = state["equilibrium"]["equilibrium_0"]["steps"]
     assert int(cold.min()) > 5 and int(warm.max()) <= 2
     np.testing.assert_allclose(again, f, rtol=1e-3, atol=1e-4)
+    gone = {"warm": jax.tree.map(lambda z: z * jnp.nan, state["warm"])}
+    third = net.apply({"params": params, **gone}, X)  # from the injection
+    np.testing.assert_allclose(third, f, rtol=1e-3, atol=1e-4)

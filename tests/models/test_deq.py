@@ -151,3 +151,8 @@ def test_softmax_weights_keep_the_equilibrium():
         said = said["equilibrium"]["equilibrium_0"]
         assert not said["lost"].any()
         assert int(said["steps"].max()) <= np.log(1e-6) / np.log(0.8) + 10
+
+
+def test_near_duplicates_next_to_the_edge():
+    x = np.vstack([X, X[:1] * (1 + 1e-4)])
+    assert np.isfinite(kernel_matrix(zoo.DEQ(width=1, sigma_w=1.414), x)).all()

@@ -298,9 +298,7 @@ def _predict(
     out: Arrays = {}
     if "outputs_linear" in found:
         networks["_linear"] = found["outputs_linear"]
-        out["kernel_eigenvalues"] = np.linalg.eigvalsh(
-            found["kernel_mean"].astype(np.float64)
-        )
+        out["kernel_eigenvalues"] = _eigenvalues(found["kernel_mean"])
     if limit is not None:
         predict = partial(limit.dynamics.outputs, f[:, 0], data.y_train, eta, times)
         networks |= {"_infinite": predict(), "_flow": predict(flow_filter)}
@@ -313,6 +311,14 @@ def _predict(
             out[name] = _rms((networks[a] - networks[b])[:, :, n:])
     for suffix, outputs in networks.items():
         out |= {k + suffix: v for k, v in _scores(outputs, data).items()}
+    return out
+
+
+def _eigenvalues(kernels: np.ndarray) -> np.ndarray:
+    """Of every seed's kernel, [s, n]; NaN of one that is not finite."""
+    out = np.full(kernels.shape[:2], np.nan)
+    good = np.all(np.isfinite(kernels), axis=(1, 2))
+    out[good] = np.linalg.eigvalsh(kernels[good].astype(np.float64))
     return out
 
 

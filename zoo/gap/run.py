@@ -22,6 +22,7 @@ from zoo.gap.config import Config
 from zoo.gap.equilibria import limit_chi
 from zoo.gap.nets import find_architecture, from_data, require_outputs
 from zoo.infinite.predict import Dynamics
+from zoo.models.deq_base import EquilibriumNetwork
 
 LOSS = "1/(2n) sum_i |f(x_i) - y_i|^2"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "neural-tangents", "numpy", "scipy")
@@ -70,6 +71,8 @@ class Experiment:
         narrow = self.net(config.widths[0])
         if ":" in config.arch:
             require_outputs(config.arch, narrow, self.data)
+        if isinstance(narrow, EquilibriumNetwork):
+            narrow.method.reach(jnp.float32)
         self.limit_kind = sides.limit_kind(config, narrow)
         self.chi1 = limit_chi(narrow, self.data.x_train)
         self._limits: dict[Any, InfiniteSide | None] = {}

@@ -70,12 +70,12 @@ def equilibria(arrays: Arrays, condition: Condition | None) -> dict[str, Any]:
     found: dict[str, Any] = {
         "lost": int(np.sum(lost)),
         "steps": int(np.max(arrays["equilibrium_steps"])),
-        "residual": float(np.max(arrays["equilibrium_residual"])),
+        "residual": _largest(arrays["equilibrium_residual"]),
     }
     for name in ("chi1", "norm"):
         values = arrays[f"equilibrium_{name}"]
-        found[name] = float(np.max(values))
-        found[f"{name}_init"] = float(np.max(values[:, 0]))
+        found[name] = _largest(values)
+        found[f"{name}_init"] = _largest(values[:, 0])
     if condition is not None and condition.quantity:
         below = arrays[f"equilibrium_{condition.quantity}"] < condition.bound
         found["condition"] = {
@@ -84,6 +84,11 @@ def equilibria(arrays: Arrays, condition: Condition | None) -> dict[str, Any]:
             "held": int(np.sum(np.all(below, axis=1))),
         }
     return found
+
+
+def _largest(values: np.ndarray) -> float:
+    """Of those that are finite: weights that diverged have none."""
+    return float(np.max(values, where=np.isfinite(values), initial=0.0))
 
 
 def seed_metrics(arrays: Arrays) -> Arrays:

@@ -102,6 +102,11 @@ class Equilibrium(Layer):
 
     def __post_init__(self):
         check_name("gradient", self.gradient, GRADIENTS)
+        if self.phantom_steps < 1 or not 0 < self.phantom_damping <= 1:
+            raise ValueError(
+                "Equilibrium needs phantom_steps >= 1 and 0 < phantom_damping <= 1, "
+                f"got {self.phantom_steps} and {self.phantom_damping}."
+            )
         self.method.check()
 
     @property
@@ -162,8 +167,10 @@ class Equilibrium(Layer):
             size = jax.lax.stop_gradient(rms(u))
             return fixed_point(self._step, self.method, (weights, u), start, size)
 
-        fits = guess is not None and guess.shape == u.shape
-        start: Any = jax.lax.stop_gradient(guess if fits else u)
+        start: Any = u
+        if guess is not None and guess.shape == u.shape:
+            start = jnp.where(jnp.isfinite(guess), guess, u)
+        start = jax.lax.stop_gradient(start)
         return jax.vmap(of_one)(u, start)
 
     def _solve(self, weights: Any, z: Array, b: Array) -> jax.Array:

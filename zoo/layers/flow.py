@@ -65,10 +65,13 @@ class Flow(Layer):
 
     @property
     def numeric(self) -> str:
-        """Collocation, to rounding of float64 for a smooth activation."""
+        """Collocation; the error grows with sigma_w time."""
         smooth = all(layer.smooth for layer in walk(self.cell))
         error = "1e-10" if smooth else "1e-4"
-        return f"a two-time covariance at {NODES} x {NODES} times, to {error}"
+        return (
+            f"a two-time covariance at {NODES} x {NODES} times, to {error} at sigma_w "
+            "time = 1"
+        )
 
     def finite(self, scope: nn.Module, x: Float[Array, "n ..."]) -> jax.Array:
         """The flow; parameters under `cell`."""

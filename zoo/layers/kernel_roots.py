@@ -142,10 +142,10 @@ def by_entry(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Newton's iteration for y = f(y) in every entry, and the number of its steps.
 
-    It ends when step / (1 - chi) is below 1e-12 of the largest entry, or a few
-    roundings, wherever chi < 1; the other entries are not waited for. Returned last is
-    which entries are that near. The iteration is not
-    differentiated; two more steps are, which makes derivatives exact up to the second.
+    It ends when step / (1 - chi) is below 1e-12 of the largest entry, or the step is
+    its own rounding, wherever chi < 1; the other entries are not waited for. Returned
+    last is which entries are that near. The iteration is not differentiated; two more
+    steps are, which makes derivatives exact up to the second.
     Where the derivative is 1 or more, a step is y <- f(y).
 
     Args:
@@ -157,7 +157,8 @@ def by_entry(
     stop = jax.lax.stop_gradient
     eps = float(jnp.finfo(start.dtype).eps)
     chi = stop(jnp.broadcast_to(chi, start.shape))
-    bound = jnp.where(chi < 1, max(1e-12, 4 * eps) * jnp.maximum(1 - chi, eps), jnp.inf)
+    room = jnp.maximum(1 - chi, eps)  # by which a step enlarges the rounding of f
+    bound = jnp.where(chi < 1, jnp.maximum(1e-12 * room, 2 * eps / room), jnp.inf)
 
     def step(y: jax.Array) -> jax.Array:
         value, slope = f(y)
@@ -182,7 +183,7 @@ def by_entry(
     y, size, count = jax.lax.while_loop(going, advance, first)
     for _ in range(2):
         y = step(y)
-    return y, count, size <= bound
+    return y, count, size <= 16 * bound
 
 
 def accelerated(

@@ -156,7 +156,7 @@ def _conditions(summary: dict[str, Any]) -> list[str]:
         for m, e in found.items()
         if e["condition"]["held"] < summary["seeds"]
     }
-    said = f"{name} < {bound:.3g} is what makes the equilibrium well posed: "
+    said = f"equilibria are well posed if {name} < {bound:.3g}: "
     if not broken:
         return [f"{said}it held in every seed, at most {largest:.3g} along training."]
     counts = ", ".join(f"{count} seeds at width {m}" for m, count in broken.items())
