@@ -3,8 +3,8 @@
     python -m experiments.equilibrium --workdir=runs/equilibrium
 
 Deviation of the empirical NTK from the limit against width; the lazy-regime gaps beside
-those of a multilayer perceptron; steps of the solvers against chi_1. The same command
-goes on where an earlier one was stopped.
+those of a multilayer perceptron; steps of the solvers against chi_1. Where the same
+command was stopped, what it trained is not trained again.
 """
 
 import json
@@ -73,7 +73,7 @@ def main() -> None:
         "sigma_w": SIGMAS.value,
         "networks": NETWORKS,
     }
-    asked |= {"deq": jobs["deq"].config.as_dict(), "mlp": jobs["mlp"].config.as_dict()}
+    asked |= {arch: job.config.as_dict() for arch, job in jobs.items()}
     store.open_workdir(workdir, json.loads(json.dumps(asked)))
     x = jobs["deq"].data.x_train
     with progress("equilibria") as report:

@@ -19,9 +19,9 @@ def said(net, params, collection):
 
 def test_of_a_matrix(x64):
     a = np.random.default_rng(1).normal(size=(40, 40)) / 40**0.5
-    a = jnp.asarray(a + 3 * np.eye(40, k=1)[:, ::-1] * (np.arange(40) == 3))
+    a = jnp.asarray(a + np.outer(np.arange(40) == 3, 3.0 * (np.arange(40) == 7)))
     z = jnp.ones((3, 40))
-    found = largest_singular_value(lambda z: jnp.sin(z) * 0 + z @ a, z[:1])
+    found = largest_singular_value(lambda z: z @ a, z[:1])
     np.testing.assert_allclose(found, np.linalg.norm(a, 2), rtol=1e-3)
     found = mean_square(lambda z: jnp.stack([z[0], z[1] @ a, 2 * z[2]]), z, probes=4000)
     want = [1.0, np.sum(np.square(a)) / 40, 4.0]
@@ -40,7 +40,6 @@ def test_of_an_equilibrium_against_its_dense_derivative():
     active = (np.asarray(z) > 0)[:, :, None]
     want = np.sum((active * scaled) ** 2, axis=(1, 2)) / 128
     np.testing.assert_allclose(found["chi1"], want, rtol=0.15)
-    assert np.std(found["chi1"] / want) > 0  # an estimate, from a few probes
 
 
 def _factor(net, params):

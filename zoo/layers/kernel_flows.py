@@ -16,9 +16,9 @@ Derived; numerically verified against networks of finite width.
 
 Tied problems are solved by Gauss's collocation at `NODES` times, at which the integral
 equations C = C_0 + int int G are iterated to their fixed point. That is exact to
-rounding where G is smooth and sigma_w time about 1 (to 1e-8 at erf and 6). The kernel
-of relu has a kink at t = s for a point with itself: the error of its NTK there falls as
-the square of the number of nodes (1e-4 at 1, 1e-3 at 4).
+rounding where G is smooth and sigma_w time about 1, and worse at longer times. The
+kernel of relu has a kink at t = s for a point with itself: the error of its NTK there
+falls as the square of the number of nodes.
 """
 
 from collections.abc import Callable
