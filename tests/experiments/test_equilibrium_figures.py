@@ -26,7 +26,7 @@ def test_figures_and_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flag", "said"), [("--sigma_w=a", "could not convert"), ("--widths=0", "--widths")]
+    ("flag", "said"), [("--sigma_w=a", "could not convert"), ("--widths=0", "width=0")]
 )
 def test_bad_input_is_one_line(tmp_path, flag, said):
     command = [*RUN, flag, f"--workdir={tmp_path}/out"]
