@@ -1,11 +1,7 @@
 """The main job: config -> data -> net -> (finite | infinite) -> gap -> summary."""
 
 import dataclasses
-import importlib.metadata
-import platform
-import subprocess
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +17,11 @@ from zoo.gap.cell import InfiniteSide, critical_rates, measure_cell
 from zoo.gap.config import Config
 from zoo.gap.equilibria import limit_chi
 from zoo.gap.nets import find_architecture, from_data, require_outputs
+from zoo.gap.sweep import Cell, Report, measure_cells, versions
 from zoo.infinite.predict import Dynamics
 from zoo.models.deq_base import EquilibriumNetwork
 
 LOSS = "1/(2n) sum_i |f(x_i) - y_i|^2"
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "neural-tangents", "numpy", "scipy")
-Report = Callable[[str, float], None]
 
 
 def record_times(steps: int, records: int) -> np.ndarray:
@@ -110,14 +105,14 @@ class Experiment:
         """What an empirical NTK may hold at a time; None where there is none."""
         return int(self.config.ntk_gb * 2**30) if self.has_kernel else None
 
-    def ntk_blocks(self, width: int) -> dict[str, int] | None:
+    def about(self, width: int) -> dict[str, Any]:
         """The blocks in which empirical NTKs go, by shapes and budget alone."""
         if self.ntk_bytes is None:
-            return None
+            return {"ntk_blocks": None}
         net, x = self.net(width), jnp.asarray(self.data.x_train)
         shapes = jax.eval_shape(net.init, jax.random.key(0), x[:1])["params"]
         blocks = plan_blocks(net, shapes, x, full=True, max_bytes=self.ntk_bytes)
-        return blocks._asdict()
+        return {"ntk_blocks": blocks._asdict()}
 
     def limit(self, width: int) -> InfiniteSide | None:
         """Its infinite-width side, computed once for all widths that share it."""
@@ -223,34 +218,25 @@ def run(experiment: Experiment, workdir: Path, report: Report) -> dict[str, Any]
         the summary, also written to `summary.json`.
     """
     config = experiment.config
-    held = config.as_dict()
-    cells = experiment.cells()
-    work = np.cumsum([len(seeds) * _effort(config, width) for width, seeds in cells])
+    pairs = experiment.cells()
+    cells = [
+        Cell(
+            f"{cell_name(config.arch, width)}-s{seeds[0]}-{seeds[-1]}",
+            len(seeds) * _effort(config, width),
+            partial(experiment.measure, width, seeds),
+            partial(experiment.about, width),
+        )
+        for width, seeds in pairs
+    ]
+    found, seconds = measure_cells(cells, workdir, config.as_dict(), report)
     blocks: dict[int, list] = {}
-    seconds = 0.0
-    for (width, seeds), done in zip(cells, work, strict=True):
-        name = f"{cell_name(config.arch, width)}-s{seeds[0]}-{seeds[-1]}"
-        arrays = store.read_cell(workdir / "cells" / name, held)
-        if arrays is None:
-            began = time.monotonic()
-            arrays = experiment.measure(width, seeds)
-            took = {
-                "seconds": time.monotonic() - began,
-                "versions": versions(),
-                "ntk_blocks": experiment.ntk_blocks(width),
-            }
-            store.write_cell(workdir / "cells" / name, held, arrays, took)
-            report(f"{name}: {took['seconds']:.1f} s", done / work[-1])
-        else:
-            report(f"{name}: on disk", done / work[-1])
+    for (width, _), arrays in zip(pairs, found, strict=True):
         blocks.setdefault(width, []).append(arrays)
-        seconds += store.cell_seconds(workdir / "cells" / name)
     merged = {width: _merge(parts) for width, parts in blocks.items()}
     facts = sides.facts(
         experiment.net(config.widths[0]), experiment.limit_kind, experiment.lazy_rate()
     )
-    found = summary.summarize(merged, facts)
-    out = _header(experiment) | found | {"seconds": seconds}
+    out = _header(experiment) | summary.summarize(merged, facts) | {"seconds": seconds}
     store.write_json(workdir / "summary.json", out)
     return out
 
@@ -336,23 +322,3 @@ def _spectrum(dynamics: Dynamics) -> dict[str, Any]:
         "rank": dynamics.rank,
         "points": len(dynamics.eigenvalues),
     }
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that the numbers depend on."""
-    found = {name: importlib.metadata.version(name) for name in PACKAGES}
-    own = {"python": platform.python_version(), "git": git_state()}
-    return own | found | {"device": jax.devices()[0].device_kind}
-
-
-def git_state() -> str:
-    """Commit of this source tree, with "+" if files differ from it; "" if installed."""
-    folder = Path(__file__).parent
-    if "site-packages" in folder.parts:
-        return ""
-    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=40"]
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    except OSError:
-        return ""
-    return done.stdout.strip()

@@ -1,50 +1,15 @@
 """The report of a run: one HTML file that opens without a network."""
 
-import json
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import plotly.offline
 
 from zoo.gap import store
-from zoo.report import figures, interactive, plots, tables, text
+from zoo.report import document, figures, plots, tables, text
 from zoo.report.series import Arrays, read_cells
 from zoo.report.tables import formula
 
-STYLE = """
-:root { color-scheme: light; }
-body { max-width: 1000px; margin: 2.5rem auto; padding: 0 1.25rem; color: #222;
-  background: #fff; font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto,
-  "Liberation Sans", sans-serif; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 1rem; }
-h2 { font-size: 1.2rem; margin: 2.6rem 0 .6rem; padding-top: .6rem;
-  border-top: 1px solid #ddd; }
-p, li { max-width: 46rem; }
-figure { margin: 1rem 0 0; break-inside: avoid; }
-figcaption { font-size: .9rem; color: #444; max-width: 54rem; margin-top: .3rem; }
-.scroll { overflow-x: auto; margin: .8rem 0; }
-table { border-collapse: collapse; font-size: .86rem;
-  font-variant-numeric: tabular-nums; }
-th, td { padding: .28rem .7rem; text-align: right; white-space: nowrap;
-  border-bottom: 1px solid #e6e6e6; vertical-align: top; }
-th { font-weight: 600; border-bottom: 1px solid #999; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; }
-.words th:last-child, .words td:last-child { text-align: left; white-space: normal;
-  min-width: 15rem; }
-.columns { display: flex; flex-wrap: wrap; gap: 0 4rem; }
-caption { text-align: left; color: #444; padding-bottom: .3rem; }
-sub, sup { line-height: 0; }
-@media print { body { margin: 0; max-width: none; font-size: 11pt; }
-  .modebar { display: none; } h2 { break-after: avoid; } }
-"""
-# Nothing but this file: a browser refuses every request to anywhere.
-POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "img-src data: blob:"
-)
-OPTIONS = {"responsive": True, "displayModeBar": False}
 SECTIONS = (
     (
         plots.gaps,
@@ -93,10 +58,6 @@ ALSO = {
     },
 }
 NOTHING = "Not measured for this architecture; the list above says why."
-USE = (
-    "Drag to zoom, double-click to reset, click in a legend to hide. The same figures "
-    "for print: <code>figures/</code>."
-)
 
 
 def write(workdir: Path, summary: dict[str, Any]) -> Path:
@@ -121,19 +82,18 @@ def html(summary: dict[str, Any], cells: dict[int, Arrays]) -> str:
     config = summary["config"]
     title = f"Lazy-regime gap: {config['arch']} on {config['dataset']}"
     parts = [
-        f"<h1>{escape(title)}</h1>",
         f"<p>{opening(summary)}</p>",
         "<ul>",
         *(f"<li>{formula(sentence)}</li>" for sentence in text.sentences(summary)),
         "</ul>",
-        f"<p>{USE}</p>",
+        f"<p>{document.USE}</p>",
     ]
     for number, (make, heading, caption) in enumerate(SECTIONS, 1):
         plot = make(summary, cells)
         dashes = {line.dash for line in plot.key}
         also = [said for dash, said in ALSO.get(make, {}).items() if dash in dashes]
         shown = (
-            _figure(plot, " ".join([caption, *also]))
+            document.figure(plot, " ".join([caption, *also]))
             if plot.panels
             else f"<p>{NOTHING}</p>"
         )
@@ -146,25 +106,7 @@ def html(summary: dict[str, Any], cells: dict[int, Arrays]) -> str:
         tables.widths(summary),
         tables.facts(summary),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n"
-        f'<script id="plotly">{plotly.offline.get_plotlyjs()}</script>\n'
-        "</head>\n<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
-    )
-
-
-def _figure(plot: plots.Plot, caption: str) -> str:
-    """A plot with the script that draws it."""
-    drawn = interactive.figure(plot).to_json().replace("</", "<\\/")
-    return (
-        f'<figure><div id="{plot.name}"></div>\n'
-        f"<figcaption>{caption}</figcaption></figure>\n"
-        f'<script>Plotly.newPlot("{plot.name}", {drawn[:-1]}, '
-        f'"config": {json.dumps(OPTIONS)}}});</script>'
-    )
+    return document.html(title, parts)
 
 
 def _times(summary: dict[str, Any]) -> str:
