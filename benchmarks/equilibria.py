@@ -21,7 +21,8 @@ from absl import app, flags
 import zoo
 from benchmarks import equilibria_contenders as contenders
 from benchmarks.clock import timed
-from zoo.finite.train import mse, train
+from zoo.descent.losses import find_loss
+from zoo.finite.train import train
 from zoo.gap.equilibria import count_steps
 from zoo.infinite.kernels import kernel_matrix
 from zoo.infinite.precision import float64
@@ -103,8 +104,10 @@ def gradient_rows():
     params = net.init(jax.random.key(2), x)["params"]
     steps = mean_steps(net, params, x)
 
+    square = find_loss("mse").mean
+
     def gradient(net, params):
-        loss = lambda p, x: mse(net.apply({"params": p}, x), y)  # noqa: E731
+        loss = lambda p, x: square(net.apply({"params": p}, x), y)  # noqa: E731
         return measure(jax.value_and_grad(loss), params, x, calls=10)
 
     ways = {}

@@ -7,9 +7,10 @@ import optax
 import pytest
 
 import zoo
+from zoo.descent.losses import find_loss
 from zoo.finite.linear import krylov, train_linearized
 from zoo.finite.ntk import ntk_by_output
-from zoo.finite.train import mse, train
+from zoo.finite.train import train
 from zoo.infinite.neural_tangents import nt
 
 TIMES = np.asarray([0, 1, 5, 40])
@@ -44,7 +45,7 @@ def loop(apply, params, x, y, rate):
 
 def test_loss_is_half_the_mean_squared_distance():
     f, y = jnp.asarray([[1.0, 2.0], [0.0, 0.0]]), jnp.zeros((2, 2))
-    assert mse(f, y) == pytest.approx(0.5 * 5.0 / 2)
+    assert find_loss("mse").mean(f, y) == pytest.approx(0.5 * 5.0 / 2)
 
 
 def test_equals_a_python_loop():

@@ -1,17 +1,20 @@
-"""The network linearized at its initialization, trained by gradient descent.
+"""The network linearized at its initialization, and trained.
 
-For the loss of `zoo.finite.train` its outputs obey, exactly and at any rate,
+Its outputs obey, exactly, at any rate, and for any optimizer whose steps are linear in
+gradients (see `zoo.descent.function_space`),
 
-    r_{t+1} = r_t - (eta / n) Theta r_t,    f_t = f_0 - (eta / n) J J_X^T sum_{s<t} r_s,
+    F_t = F_0 - J J_X^T c_t,
 
-with r = f - y the residual on the n train points X, J the derivative of the outputs by
-the parameters at initialization, and Theta = J_X J_X^T the full empirical NTK, all
-pairs of outputs included. No parameters move and no step costs a pass through the
-network: the residuals live in the Krylov space of Theta and r_0.
+with J the derivative of the outputs by the parameters at initialization, on the train
+points J_X, and Theta = J_X J_X^T the full empirical NTK, all pairs of outputs included.
+No parameters move and no step costs a pass through the network.
 
-Its dimension. On the interval [0, b], b <= 2, x -> (1 - x)^t is a polynomial of degree
+For gradient descent on the mean square c_t = (eta / n) sum_{s<t} r_s, and the residuals
+r_{t+1} = r_t - (eta / n) Theta r_t live in the Krylov space of Theta and r_0. Its
+dimension: on the interval [0, b], b <= 2, x -> (1 - x)^t is a polynomial of degree
 q = sqrt(t b log(2/e)) up to an error e (Sachdeva & Vishnoi 2014, Theorems 3.3 and 4.1),
-so that q products with Theta give t steps to rounding.
+so that q products with Theta give t steps to rounding. Any other case takes a product a
+step; adam, whose steps are not linear in gradients, trains the linearization itself.
 """
 
 import math
@@ -23,15 +26,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
+from zoo.descent.function_space import coefficients
+from zoo.descent.losses import LOSSES
+from zoo.descent.optimizers import Optimizer
+from zoo.finite.train import Objective, train
+
 # Of a Krylov space, for the sake of its top eigenvalue.
 SMALLEST = 32
+SGD, SQUARE = Optimizer(), Objective()
 
 
 class Linearized(NamedTuple):
     """The linearized network, trained.
 
     Attributes:
-        outputs: at the recorded steps on all points, [t, N, k].
+        outputs: F at the recorded steps on all points, [t, N, k].
         top_eigenvalue: the largest of Theta; its critical rate is 2 n over it.
     """
 
@@ -62,8 +71,10 @@ def train_linearized(
     learning_rate: Float[Array, ""],
     times: Int[Array, " t"],
     last: int,
+    optimizer: Optimizer = SGD,
+    objective: Objective = SQUARE,
 ) -> Linearized:
-    """Gradient descent on the network's linearization at `params`.
+    """Training of the network's linearization at `params`.
 
     Args:
         apply_fn: the network, (params, x) -> f.
@@ -72,27 +83,79 @@ def train_linearized(
         x: points [N, ...]; the first n are trained on, all are recorded.
         y: targets of the first n points.
         learning_rate: eta.
-        times: steps after which outputs are recorded; increasing, from 0.
+        times: steps after which outputs are recorded; increasing.
         last: the last of them, as a Python number.
+        optimizer: what takes the steps.
+        objective: what it minimizes.
     """
     n = y.shape[0]
-    rate = learning_rate / n
+    matrix = theta.reshape(y.size, y.size)
+    if not optimizer.linear:
+        adam = optimizer.transformation(learning_rate)
+        linear = _linearization(apply_fn, params)
+        f = train(linear, params, x, y, adam, times, objective=objective).outputs
+        return Linearized(objective.outputs(f), top_eigenvalue(matrix))
     with jax.default_matmul_precision("highest"):
         f0, pullback = jax.vjp(lambda p: apply_fn(p, x[:n]), params)
         f0_rest, pushforward = jax.linearize(lambda p: apply_fn(p, x[n:]), params)
-        r0 = (f0 - y).T.ravel()
-        matrix = theta.reshape(y.size, y.size)
-        space = krylov(matrix, r0, *_stopping(last, r0, rate))
-        sums = _summed_residuals(space, jnp.linalg.norm(r0), rate, times)  # [t, kn]
+        start = objective.outputs(jnp.concatenate([f0, f0_rest]))
+        if optimizer.name == "sgd" and _is_plain(objective):
+            c, top = _gradient_descent(matrix, start[:n], y, learning_rate, times, last)
+        else:
+            steps = optimizer.transformation(learning_rate)
+            c = coefficients(
+                lambda c: _by_output(matrix, c),
+                start[:n],
+                y,
+                objective.loss,
+                steps,
+                times,
+                objective.batches,
+            )
+            top = top_eigenvalue(matrix)
 
-        def rest(total: jax.Array) -> jax.Array:
-            (gradient,) = pullback(total.reshape(y.shape[::-1]).T)
-            return f0_rest - rate * pushforward(gradient)
+        def outputs(c: jax.Array) -> jax.Array:
+            rest = start[n:] - pushforward(*pullback(c))
+            return jnp.concatenate([start[:n] - _by_output(matrix, c), rest])
 
-        trained = f0.T.ravel()[None] - rate * (sums @ matrix)
-        trained = trained.reshape(-1, *y.shape[::-1]).transpose(0, 2, 1)
-        recorded = jnp.concatenate([trained, jax.lax.map(rest, sums)], axis=1)
-    return Linearized(recorded, _top_ritz(space))
+        return Linearized(jax.lax.map(outputs, c), top)
+
+
+def _is_plain(objective: Objective) -> bool:
+    """Whether it is the mean square over all examples."""
+    return objective.loss == LOSSES["mse"] and objective.batches is None
+
+
+def _linearization(apply_fn: Callable, origin: Any) -> Callable:
+    """The network's first-order expansion around `origin`, as (params, x) -> f."""
+
+    def linear(params: Any, x: jax.Array) -> jax.Array:
+        away = jax.tree.map(jnp.subtract, params, origin)
+        f, change = jax.jvp(lambda p: apply_fn(p, x), (origin,), (away,))
+        return f + change
+
+    return linear
+
+
+def _by_output(matrix: jax.Array, c: jax.Array) -> jax.Array:
+    """Theta c for Theta [kn, kn], outputs first, and c [n, k]."""
+    return (matrix @ c.T.ravel()).reshape(c.shape[::-1]).T
+
+
+def _gradient_descent(
+    matrix: jax.Array,
+    f0: jax.Array,
+    y: jax.Array,
+    learning_rate: jax.Array,
+    times: jax.Array,
+    last: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Coefficients of gradient descent on the square, [t, n, k]; the top eigenvalue."""
+    rate, r0 = learning_rate / len(y), (f0 - y).T.ravel()
+    space = krylov(matrix, r0, *_stopping(last, r0, rate))
+    sums = _summed_residuals(space, jnp.linalg.norm(r0), rate, times)  # [t, kn]
+    c = rate * sums.reshape(-1, *y.shape[::-1]).transpose(0, 2, 1)
+    return c, _top_ritz(space)
 
 
 def _stopping(last: int, r0: jax.Array, rate: jax.Array) -> tuple[int, Callable]:
@@ -179,7 +242,7 @@ def _summed_residuals(
         return state, state[1]
 
     z = jnp.zeros_like(space.alpha).at[0].set(norm)
-    intervals = (jnp.concatenate([times[:1], times[:-1]]), times)
+    intervals = (jnp.concatenate([jnp.zeros_like(times[:1]), times[:-1]]), times)
     _, sums = jax.lax.scan(record, (z, jnp.zeros_like(z)), intervals)
     return sums @ space.basis
 

@@ -1,11 +1,8 @@
 """Gradient descent on the network itself.
 
-The loss is the mean over points of half the squared distance,
-
-    L(f) = 1/(2n) sum_i |f(x_i) - y_i|^2        (sum over outputs, mean over points),
-
-so that in function space a step of rate eta is f <- f - (eta / n) Theta (f - y), and
-time is t = eta * steps.
+With F = alpha (f - f_0), or F = f, what falls is L(F) / alpha^2, L the mean of a loss
+over examples (Chizat, Oyallon & Bach 2019): to first order a step of rate eta moves F
+by -eta Theta dL/dF whatever alpha is, and time is t = eta * steps.
 """
 
 from collections.abc import Callable
@@ -15,6 +12,29 @@ import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Shaped
+
+from zoo.descent.losses import LOSSES, Loss
+
+
+class Objective(NamedTuple):
+    """What is minimized, and on which examples a step looks.
+
+    Attributes:
+        loss: L, of the outputs F = alpha (f - origin).
+        batches: examples of every step, [steps, b]; None is all of them.
+        alpha: scale of the outputs; the loss is L(F) / alpha^2.
+        origin: outputs that are subtracted at all points, [N, k]; None is 0.
+    """
+
+    loss: Loss = LOSSES["mse"]
+    batches: Int[Array, "steps b"] | None = None
+    alpha: Any = 1.0
+    origin: Float[Array, "N k"] | None = None
+
+    def outputs(self, f: Float[Array, "*t N k"]) -> jax.Array:
+        """F, from the network's f at all points."""
+        origin = 0.0 if self.origin is None else self.origin[(None,) * (f.ndim - 2)]
+        return self.alpha * (f - origin)
 
 
 class Trajectory(NamedTuple):
@@ -29,11 +49,6 @@ class Trajectory(NamedTuple):
     params: Any
 
 
-def mse(f: Float[Array, "n k"], y: Float[Array, "n k"]) -> Float[Array, ""]:
-    """Mean over points of half the squared distance; see the module's docstring."""
-    return 0.5 * jnp.mean(jnp.sum((f - y) ** 2, axis=-1))
-
-
 def train(
     apply_fn: Callable[[Any, jax.Array], jax.Array],
     params: Any,
@@ -43,8 +58,9 @@ def train(
     times: Int[Array, " t"],
     observe: Callable[[Any, jax.Array], Any] | None = None,
     warm: Callable[[Any, jax.Array, Any], tuple[jax.Array, Any]] | None = None,
+    objective: Objective | None = None,
 ) -> Trajectory:
-    """Full-batch training of all trained parameters, recorded at given steps.
+    """Training of all trained parameters, recorded at given steps.
 
     One traced program for any number of steps: a scan over the records around a loop
     over the steps between two of them.
@@ -55,24 +71,32 @@ def train(
         x: points [N, ...]; the first n are trained on, all are recorded.
         y: targets of the first n points.
         optimizer: an optax optimizer.
-        times: steps after which outputs are recorded; increasing, from 0.
+        times: steps after which outputs are recorded; increasing.
         observe: (params, x) -> what is recorded instead, a tree of arrays.
         warm: (params, x, carried) -> (f, carried), a network that starts each step's
-            searches from what the step before has found; {} is nothing found yet.
+            searches from what the step before has found; {} is nothing found yet. Each
+            step has to see all examples.
+        objective: None is the mean square of f itself, on all examples.
 
     Returns:
         the `Trajectory`.
     """
-    x_train = x[: y.shape[0]]
+    objective = objective or Objective()
+    if warm is not None and objective.batches is not None:
+        raise ValueError("a search that starts from the last one sees all examples.")
+    n, batches, origin = len(y), objective.batches, objective.origin
     network = warm or (lambda params, x, carried: (apply_fn(params, x), carried))
 
-    def loss(params: Any, carried: Any) -> tuple[jax.Array, Any]:
-        f, carried = network(params, x_train, carried)
-        return mse(f, y), carried
+    def loss(params: Any, carried: Any, rows: Any) -> tuple[jax.Array, Any]:
+        f, carried = network(params, x[rows], carried)
+        F = objective._replace(origin=None if origin is None else origin[rows])
+        value = objective.loss.mean(F.outputs(f), y[rows])
+        return value / objective.alpha**2, carried
 
-    def step(_, state):
+    def step(i, state):
         params, memory, carried = state
-        gradient, carried = jax.grad(loss, has_aux=True)(params, carried)
+        rows = slice(n) if batches is None else batches[i]
+        gradient, carried = jax.grad(loss, has_aux=True)(params, carried, rows)
         updates, memory = optimizer.update(gradient, memory, params)
         return optax.apply_updates(params, updates), memory, carried
 
@@ -81,8 +105,8 @@ def train(
         state = jax.lax.fori_loop(start, stop, step, state)
         return state, (observe or apply_fn)(state[0], x)
 
-    intervals = (jnp.concatenate([times[:1], times[:-1]]), times)
-    carried = network(params, x_train, {})[1]
+    intervals = (jnp.concatenate([jnp.zeros_like(times[:1]), times[:-1]]), times)
+    carried = network(params, x[:n], {})[1]
     start = (params, optimizer.init(params), carried)
     (params, *_), outputs = jax.lax.scan(record, start, intervals)
     return Trajectory(outputs, params)

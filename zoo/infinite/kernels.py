@@ -107,10 +107,10 @@ def kernel_matrix(
     """
     kernel = kernel_fn(net)
     with float64():
-        first = np.asarray(x1, _wide(x1))
-        second = None if x2 is None else np.asarray(x2, _wide(x2))
+        first = np.asarray(x1, widened(x1))
+        second = None if x2 is None else np.asarray(x2, widened(x2))
         compiled = jax.jit(kernel, static_argnames="get")
-        side = _tile_side(net, first, max_bytes)
+        side = tile_side(net, first, max_bytes)
         found = _tiled(partial(compiled, get=get), first, second, side)
     if not all(np.all(np.isfinite(a)) for a in jax.tree.leaves(found)):
         _ask(kernel, [first, second])
@@ -122,7 +122,7 @@ def kernel_matrix(
     return found
 
 
-def _tile_side(net: Any, x: np.ndarray, max_bytes: int) -> int:
+def tile_side(net: Any, x: np.ndarray, max_bytes: int) -> int:
     """Points along a side of a tile."""
     mixes = any(layer.mixes_positions for layer in walk(net.layers()))
     positions = math.prod(x.shape[1:-1]) ** (2 if mixes else 1)
@@ -131,8 +131,8 @@ def _tile_side(net: Any, x: np.ndarray, max_bytes: int) -> int:
 
 def _tiled(kernel: Callable, x1: Any, x2: Any, side: int) -> Any:
     """The kernel's arrays, put together from tiles of equal size."""
-    left = _cut(x1, side)
-    right = left if x2 is None else _cut(x2, side)
+    left = cut(x1, side)
+    right = left if x2 is None else cut(x2, side)
     sizes = (len(x1), len(x1) if x2 is None else len(x2))
     whole = None
     for i, (start1, some1) in enumerate(left):
@@ -154,7 +154,7 @@ def _tiled(kernel: Callable, x1: Any, x2: Any, side: int) -> Any:
     return whole
 
 
-def _cut(x: np.ndarray, side: int) -> list[tuple[int, np.ndarray]]:
+def cut(x: np.ndarray, side: int) -> list[tuple[int, np.ndarray]]:
     """Tiles of equal size and where they start; the last point fills the last one."""
     count = max(1, -(-len(x) // side))
     size = -(-len(x) // count)
@@ -170,6 +170,6 @@ def _ask(kernel: Callable, points: list) -> None:
                 kernel(each)
 
 
-def _wide(x: np.ndarray) -> Any:
+def widened(x: np.ndarray) -> Any:
     """float64 for coordinates; whole numbers, as of nodes, stay what they are."""
     return np.float64 if np.issubdtype(np.asarray(x).dtype, np.floating) else None

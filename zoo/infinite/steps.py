@@ -1,0 +1,181 @@
+"""What training does in the limit of infinite width, for any loss, step by step.
+
+    f_{t+1} = f_t - eta Theta(., X) dL/df(X),
+
+and likewise with momentum and on minibatches, is exact at any learning rate (see
+`zoo.descent.function_space`). One compiled program around all steps, in float64.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zoo.descent.function_space import coefficients
+from zoo.descent.losses import Loss
+from zoo.descent.optimizers import Optimizer
+from zoo.infinite.precision import float64
+from zoo.infinite.tiles import Tiles
+
+FLOW_TOLERANCE = 1e-9
+
+
+def exact_steps(
+    theta: np.ndarray | Tiles,
+    f0: np.ndarray,
+    y: np.ndarray,
+    loss: Loss,
+    optimizer: Optimizer,
+    learning_rate: float,
+    times: np.ndarray,
+    batches: np.ndarray | None = None,
+    rest: np.ndarray | None = None,
+) -> np.ndarray:
+    """Outputs of a network trained from its own f_0.
+
+    Args:
+        theta: NTK of all N points with the n train points, [N, n], train points first;
+            where outputs share it, of all pairs of both, [N k, n k], outputs fastest.
+            Or the train kernel in tiles, and that of the other points in `rest`.
+        f0: outputs at initialization on all points, [..., N, k].
+        y: targets [n, k].
+        loss: L, the mean over examples.
+        optimizer: with steps linear in gradients.
+        learning_rate: eta.
+        times: steps to predict, increasing from 0, [t].
+        batches: examples of every step, [steps, b], or those of every network of `f0`,
+            [..., steps, b]; None is all of them.
+        rest: beside tiles: NTK of the other points with the train points, [N - n, n].
+
+    Returns:
+        [..., t, N, k] in float64.
+
+    Raises:
+        ValueError: the optimizer's steps are not linear in gradients.
+    """
+    if not optimizer.linear:
+        raise ValueError(
+            f"{optimizer.name} has no limit: its steps are not linear in gradients, "
+            "and no function of the kernel."
+        )
+    flat = _flat(f0)
+    with float64():
+        order = None if batches is None else _orders(batches, flat.shape[0])
+        rate, steps = jnp.asarray(learning_rate, jnp.float64), jnp.asarray(times)
+        kernel = theta if isinstance(theta, Tiles) else jnp.asarray(theta)
+        known = (flat[:, : len(y)], jnp.asarray(y, jnp.float64), rate, steps, order)
+        found = _coefficients(loss, optimizer, kernel, *known)
+    return _outputs(theta, rest, flat, np.asarray(found)).reshape(
+        *f0.shape[:-2], len(times), *f0.shape[-2:]
+    )
+
+
+def gradient_flow(
+    theta: np.ndarray,
+    f0: np.ndarray,
+    y: np.ndarray,
+    loss: Loss,
+    times: np.ndarray,
+) -> np.ndarray:
+    """The same in continuous time, df/dt = -Theta(., X) dL/df(X), by Tsitouras' method.
+
+    Args:
+        theta: as for `exact_steps`, no tiles.
+        f0: outputs at initialization on all points, [..., N, k].
+        y: targets [n, k].
+        loss: L, with a continuous gradient.
+        times: time t = eta * steps, increasing from 0, [t].
+
+    Returns:
+        [..., t, N, k] in float64; NaN where the solver gave up.
+    """
+    flat = _flat(f0)
+    with float64():
+        targets, at = (jnp.asarray(a, jnp.float64) for a in (y, times))
+        found = _flow(loss, jnp.asarray(theta), flat[:, : len(y)], targets, at)
+    return _outputs(theta, None, flat, np.asarray(found)).reshape(
+        *f0.shape[:-2], len(times), *f0.shape[-2:]
+    )
+
+
+def _flat(f0: np.ndarray) -> np.ndarray:
+    """Networks as one axis, [s, N, k] in float64."""
+    return np.asarray(f0, np.float64).reshape(-1, *f0.shape[-2:])
+
+
+def _orders(batches: np.ndarray, networks: int) -> jax.Array:
+    """[s, steps, b]."""
+    shape = (networks, *batches.shape[-2:])
+    if batches.ndim > 2:
+        return jnp.asarray(batches.reshape(shape))
+    return jnp.broadcast_to(jnp.asarray(batches)[None], shape)
+
+
+def _product(kernel: Any, n: int) -> Callable[[jax.Array], jax.Array]:
+    """C -> Theta(X, X) c, [n, k] -> [n, k]."""
+    if isinstance(kernel, Tiles):
+        return kernel.product
+    rows = kernel.shape[1]
+    block = kernel[:rows]
+    if rows == n:
+        return lambda c: block @ c
+    return lambda c: (block @ c.ravel()).reshape(c.shape)
+
+
+@partial(jax.jit, static_argnames=("loss", "optimizer"))
+def _coefficients(loss, optimizer, kernel, f0, y, rate, times, batches):
+    """Coefficients of every network, [s, t, n, k]."""
+    product = _product(kernel, len(y))
+
+    def one(f0: jax.Array, batches: Any) -> jax.Array:
+        steps = optimizer.transformation(rate)
+        return coefficients(product, f0, y, loss, steps, times, batches)
+
+    return jax.vmap(one, in_axes=(0, None if batches is None else 0))(f0, batches)
+
+
+@partial(jax.jit, static_argnames="loss")
+def _flow(loss, kernel, f0, y, times):
+    """Coefficients of every network at the given times, [s, t, n, k]."""
+    product, n = _product(kernel, len(y)), len(y)
+
+    def one(f0: jax.Array) -> jax.Array:
+        def slope(t: Any, c: jax.Array, args: Any) -> jax.Array:
+            return loss.gradient(f0 - product(c), y) / n
+
+        found = diffrax.diffeqsolve(
+            diffrax.ODETerm(slope),
+            diffrax.Tsit5(),
+            t0=times[0],
+            t1=times[-1],
+            dt0=None,
+            y0=jnp.zeros_like(f0),
+            saveat=diffrax.SaveAt(ts=times),
+            stepsize_controller=diffrax.PIDController(FLOW_TOLERANCE, FLOW_TOLERANCE),
+            max_steps=2**20,
+            throw=False,
+        )
+        good = found.result == diffrax.RESULTS.successful
+        return jnp.where(good, found.ys, jnp.nan)
+
+    return jax.vmap(one)(f0)
+
+
+def _outputs(theta: Any, rest: Any, f0: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """f_0 - Theta(., X) c of all points, [s, t, N, k]."""
+    s, t, n, k = c.shape
+    if isinstance(theta, Tiles):
+        with float64():
+            moved = np.asarray(jax.jit(jax.vmap(theta.product))(c.reshape(-1, n, k)))
+        moved = moved.reshape(c.shape)
+        if rest is not None:
+            moved = np.concatenate([moved, rest @ c], axis=2)
+    else:
+        rows = c.reshape(s, t, theta.shape[1], -1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            moved = (theta @ rows).reshape(s, t, -1, k)
+    return f0[:, None, : moved.shape[2]] - moved
