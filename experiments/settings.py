@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 from absl import flags
 
 from zoo.data import DATASETS
-from zoo.layers import ACTIVATIONS
+from zoo.descent.losses import LOSSES
+from zoo.descent.optimizers import OPTIMIZERS
+from zoo.layers import ACTIVATIONS, TRAIN_LAYERS
 
 flags.disclaim_key_flags()  # the flags belong to the program that calls `define`
 
@@ -19,6 +21,7 @@ DEFINE: dict[Any, Callable[..., Any]] = {
     float: flags.DEFINE_float,
     float | None: flags.DEFINE_float,
     bool: flags.DEFINE_bool,
+    bool | None: flags.DEFINE_bool,
     tuple[int, ...]: flags.DEFINE_list,
     tuple[float, ...]: flags.DEFINE_list,
     tuple[str, ...]: flags.DEFINE_list,
@@ -50,9 +53,17 @@ HELP = {
     "n_train": "Train points.",
     "n_test": "Test points.",
     "data_seed": "Which points are drawn.",
-    "steps": "Steps of full-batch gradient descent.",
+    "loss": f"{', '.join(LOSSES)}; the mean over examples.",
+    "optimizer": f"{', '.join(OPTIMIZERS)}; adam has no limit.",
+    "momentum": "mu of --optimizer=momentum and nesterov.",
+    "batch_size": "Examples of a step, the same for all networks; default: all.",
+    "alpha": "Trains F = alpha (f - f_0) on L(F) / alpha^2; implies --center.",
+    "center": "Trains f - f_0.",
+    "antisymmetric_init": "f_0 = 0 by the difference of two equal copies.",
+    "train_layers": f"{', '.join(TRAIN_LAYERS)}: which layers are trained.",
+    "steps": "Steps of the optimizer.",
     "records": "Steps at which outputs are kept, log-spaced.",
-    "learning_rate": "eta of L = 1/(2n) sum_i |f(x_i) - y_i|^2; default: "
+    "learning_rate": "eta of L (mse: 1/(2n) sum_i |f(x_i) - y_i|^2); default: "
     "--lr_fraction.",
     "lr_fraction": "eta as a fraction of the critical rate 2 n / lambda_max(Theta).",
     "cell_seeds": "Seeds that are measured and stored together.",

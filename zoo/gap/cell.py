@@ -5,7 +5,9 @@ For each seed three networks start from the same outputs f_0 and take the same s
     f        the network itself,
     f_lin    its linearization at its initialization,
     f_inf    the infinitely wide network (exact discrete steps; f_flow is the
-             continuous-time prediction at the same time eta t).
+             continuous-time prediction at the same time eta t),
+
+where f stands for what is trained, alpha (f - f_0) if `zoo.gap.training` says so.
 
 gap_nonlinear = f - f_lin, gap_kernel = f_lin - f_inf, gap_total = f - f_inf, each as
 the root mean square over points and outputs. A network without a limit has no f_inf,
@@ -21,30 +23,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax.traverse_util import flatten_dict
 
 from zoo.data import Dataset
 from zoo.finite.linear import top_eigenvalue, train_linearized
+from zoo.finite.mirrored import Mirrored
 from zoo.finite.ntk import ntk_by_output, output_mean, trained_weights
-from zoo.finite.train import train
-from zoo.infinite.predict import Dynamics, Ensemble, flow_filter
+from zoo.finite.train import Objective, train
+from zoo.gap.prediction import InfiniteSide, compare_outputs
+from zoo.gap.training import Training
 
 Arrays = dict[str, np.ndarray]
-
-
-class InfiniteSide(NamedTuple):
-    """The infinite-width side, shared by all widths where it does not depend on them.
-
-    Attributes:
-        dynamics: training on the NTK of all points with the train points.
-        nngp: NNGP kernel of all points, [N, N].
-        error: relative standard error of the train NTK; 0 unless it was sampled.
-    """
-
-    dynamics: Dynamics
-    nngp: np.ndarray
-    error: float
 
 
 class Trained(NamedTuple):
@@ -53,6 +42,7 @@ class Trained(NamedTuple):
     params0: Any
     params: Any
     outputs: jax.Array  # [s, t, N, k]
+    size: jax.Array  # [s]; root mean square of alpha f_0, which rounding is a share of
     roots: dict[str, jax.Array]  # [s, t]; see `_observe`
 
 
@@ -66,6 +56,7 @@ def measure_cell(
     seeds: np.ndarray,
     memory_bytes: float,
     ntk_bytes: int | None,
+    training: Training,
 ) -> Arrays:
     """Trains, linearizes and predicts; returns every array that is stored.
 
@@ -80,6 +71,7 @@ def measure_cell(
         memory_bytes: bounds the number of seeds that train at once.
         ntk_bytes: bounds what the empirical NTKs hold at a time; None leaves them out,
             for a network whose examples interact.
+        training: the loss and the optimizer.
 
     Returns:
         arrays whose first axis is the seed; `zoo.gap.summary` says which enter how.
@@ -88,15 +80,20 @@ def measure_cell(
     rate, steps = jnp.float32(learning_rate), jnp.asarray(times, jnp.int32)
     together = seeds_at_once(net, x, y, len(seeds), memory_bytes)
     theta = _limit_kernel(limit, y)
-    arguments = (jnp.asarray(seeds), x, y, theta, rate, steps)
-    options = (net, width, together, int(times[-1]), ntk_bytes)
+    orders = training.orders(seeds, len(y), int(times[-1]))
+    arguments = (jnp.asarray(seeds), x, y, theta, rate, steps, jnp.asarray(orders))
+    options = (net, width, training, together, int(times[-1]), ntk_bytes)
     train_seeds, compare = _programs(options, *arguments)
     trained = train_seeds(*arguments)
     found = compare(trained, *arguments)
     arrays: Arrays = {name: np.asarray(value) for name, value in found.items()}
     arrays["outputs"] = np.asarray(trained.outputs)
+    arrays["output_size"] = np.asarray(trained.size)
     arrays |= {name: np.asarray(value) for name, value in trained.roots.items()}
-    return arrays | _predict(data, limit, learning_rate, times, arrays)
+    predicted = compare_outputs(
+        data, limit, training, learning_rate, times, orders, arrays
+    )
+    return arrays | predicted
 
 
 def points(data: Dataset) -> tuple[jax.Array, jax.Array]:
@@ -166,12 +163,18 @@ def seeds_at_once(net: Any, x: Any, y: Any, seeds: int, memory_bytes: float) -> 
 
 @lru_cache(maxsize=64)
 def _compiled(
-    net: Any, width: int, together: int, last: int, ntk_bytes: int | None, shapes: tuple
+    net: Any,
+    width: int,
+    training: Training,
+    together: int,
+    last: int,
+    ntk_bytes: int | None,
+    shapes: tuple,
 ) -> tuple:
     """Both programs of a cell for arguments of these shapes, compiled side by side."""
     specs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes]
-    train_seeds = jax.jit(partial(_train_seeds, net, width, together))
-    compare = jax.jit(partial(_compare, net, last, ntk_bytes))
+    train_seeds = jax.jit(partial(_train_seeds, net, width, training, together))
+    compare = jax.jit(partial(_compare, net, last, ntk_bytes, training))
     with jax.default_matmul_precision("highest"):  # TF32 would be a floor of 1e-3
         trained = jax.eval_shape(train_seeds, *specs)
         lowered = (train_seeds.lower(*specs), compare.lower(trained, *specs))
@@ -184,7 +187,9 @@ def _programs(options: tuple, *arguments) -> tuple:
     return _compiled(*options, shapes)
 
 
-def _train_seeds(net, width, together, seeds, x, y, theta, learning_rate, times):
+def _train_seeds(
+    net, width, training, together, seeds, x, y, theta, learning_rate, times, orders
+):
     """All seeds in one program, `together` of them at a time.
 
     Initialization is not batched: XLA takes three times as long to compile it so.
@@ -193,13 +198,36 @@ def _train_seeds(net, width, together, seeds, x, y, theta, learning_rate, times)
     def initialize(seed: jax.Array):
         return _initialize(net, width, seed, x)
 
-    def descend(params: Any) -> Trained:
-        optimizer, observe = optax.sgd(learning_rate), partial(_observe, net)
+    def descend(start: tuple) -> Trained:
+        params, order = start
+        steps, observe = training.optimizer.transformation(learning_rate), _observe
         warm = partial(_warm, net) if getattr(net, "warm_start", False) else None
-        seen, end = train(_apply(net), params, x, y, optimizer, times, observe, warm)
-        return Trained(params, end, *seen)
+        objective = _objective(net, training, params, x, order)
+        (f, roots), end = train(
+            _apply(net),
+            params,
+            x,
+            y,
+            steps,
+            times,
+            partial(observe, net),
+            warm,
+            objective,
+        )
+        size = training.alpha * jnp.sqrt(jnp.mean(f[0] ** 2))
+        return Trained(params, end, objective.outputs(f), size, roots)
 
-    return jax.lax.map(descend, jax.lax.map(initialize, seeds), batch_size=together)
+    starts = (jax.lax.map(initialize, seeds), orders)
+    return jax.lax.map(descend, starts, batch_size=together)
+
+
+def _objective(
+    net: nn.Module, training: Training, params: Any, x: jax.Array, order: jax.Array
+) -> Objective:
+    """What one seed minimizes, from its parameters at initialization."""
+    origin = _apply(net)(params, x) if training.center else None
+    batches = None if training.batch_size is None else order
+    return Objective(training.loss, batches, training.alpha, origin)
 
 
 def _apply(net: nn.Module) -> Callable[[Any, jax.Array], Any]:
@@ -229,15 +257,31 @@ def _observe(net: nn.Module, params: Any, x: jax.Array) -> tuple:
     return f, found
 
 
-def _compare(net, last, ntk_bytes, trained, seeds, x, y, theta, learning_rate, times):
+def _compare(
+    net,
+    last,
+    ntk_bytes,
+    training,
+    trained,
+    seeds,
+    x,
+    y,
+    theta,
+    learning_rate,
+    times,
+    orders,
+):
     """Kernels before and after training, and f_lin; one seed at a time.
 
     Without a budget for kernels the weights alone are compared.
     """
     n, k = y.shape
     weights = trained_weights(net, jax.tree.map(lambda a: a[0], trained.params0), x)
+    if isinstance(net, Mirrored):
+        weights = [path for path in weights if path[0] == "plus"]
 
-    def one(seed: Trained) -> dict[str, jax.Array]:
+    def one(pair: tuple) -> dict[str, jax.Array]:
+        seed, order = pair
         moved = _weight_movement(weights, seed.params0, seed.params)
         if ntk_bytes is None:
             return moved
@@ -249,7 +293,16 @@ def _compare(net, last, ntk_bytes, trained, seeds, x, y, theta, learning_rate, t
         if theta.ndim == 2:
             limit = jnp.eye(k)[:, None, :, None] * theta[None, :, None, :]
         linear = train_linearized(
-            _apply(net), seed.params0, before, x, y, learning_rate, times, last
+            _apply(net),
+            seed.params0,
+            before,
+            x,
+            y,
+            learning_rate,
+            times,
+            last,
+            training.optimizer,
+            _objective(net, training, seed.params0, x, order),
         )
         return moved | {
             "outputs_linear": linear.outputs,
@@ -261,7 +314,7 @@ def _compare(net, last, ntk_bytes, trained, seeds, x, y, theta, learning_rate, t
             "critical_rate": 2 * n / linear.top_eigenvalue,
         }
 
-    return jax.lax.map(one, trained)
+    return jax.lax.map(one, (trained, orders))
 
 
 def _distance(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -287,74 +340,3 @@ def _weight_movement(
         else none,
         "weight_movement_last": moves[-1] if moves else none,
     }
-
-
-def _predict(
-    data: Dataset, limit: InfiniteSide | None, eta: float, times: Any, found: Arrays
-) -> Arrays:
-    """The infinite-width side from each seed's own f_0, and the gaps between pairs."""
-    n, f = len(data.y_train), found["outputs"]
-    networks = {"": f}
-    out: Arrays = {}
-    if "outputs_linear" in found:
-        networks["_linear"] = found["outputs_linear"]
-        out["kernel_eigenvalues"] = _eigenvalues(found["kernel_mean"])
-    if limit is not None:
-        predict = partial(limit.dynamics.outputs, f[:, 0], data.y_train, eta, times)
-        networks |= {"_infinite": predict(), "_flow": predict(flow_filter)}
-        with np.errstate(over="ignore"):  # a diverged prediction becomes inf
-            out["outputs_infinite"] = networks["_infinite"].astype(np.float32)
-        ensemble = limit.dynamics.ensemble(limit.nngp, data.y_train, eta, times[-1])
-        out |= _ensemble_arrays(ensemble, f.shape[-2:])
-    for name, (a, b) in GAPS.items():
-        if a in networks and b in networks:
-            out[name] = _rms((networks[a] - networks[b])[:, :, n:])
-    for suffix, outputs in networks.items():
-        out |= {k + suffix: v for k, v in _scores(outputs, data).items()}
-    return out
-
-
-def _eigenvalues(kernels: np.ndarray) -> np.ndarray:
-    """Of every seed's kernel, [s, n]; NaN of one that is not finite."""
-    out = np.full(kernels.shape[:2], np.nan)
-    good = np.all(np.isfinite(kernels), axis=(1, 2))
-    out[good] = np.linalg.eigvalsh(kernels[good].astype(np.float64))
-    return out
-
-
-GAPS = {
-    "gap_total": ("", "_infinite"),
-    "gap_nonlinear": ("", "_linear"),
-    "gap_kernel": ("_linear", "_infinite"),
-    "gap_total_flow": ("", "_flow"),
-    "gap_kernel_flow": ("_linear", "_flow"),
-}
-
-
-def _ensemble_arrays(ensemble: Ensemble, shape: tuple[int, int]) -> Arrays:
-    """Mean [N, k], and variance [N, k] or, where outputs share it, [N, 1]."""
-    variance = np.diagonal(ensemble.covariance)
-    return {
-        "ensemble_mean": ensemble.mean.reshape(shape),
-        "ensemble_variance": variance.reshape(shape[0], -1),
-    }
-
-
-def _rms(difference: np.ndarray) -> np.ndarray:
-    """Root mean square over points and outputs; [s, t, n, k] -> [s, t]."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.sqrt(np.mean(np.square(difference, dtype=np.float64), axis=(-2, -1)))
-
-
-def _scores(f: np.ndarray, data: Dataset) -> Arrays:
-    """Loss on train and test points, and accuracy on test points; [s, t]."""
-    n = len(data.y_train)
-    with np.errstate(over="ignore", invalid="ignore"):
-        scores = {
-            "train_loss": 0.5 * _rms(f[..., :n, :] - data.y_train) ** 2 * f.shape[-1],
-            "test_loss": 0.5 * _rms(f[..., n:, :] - data.y_test) ** 2 * f.shape[-1],
-        }
-    if data.classes:
-        right = np.argmax(f[..., n:, :], -1) == np.argmax(data.y_test, -1)
-        scores["test_accuracy"] = np.mean(right, axis=-1)
-    return scores

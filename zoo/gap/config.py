@@ -7,11 +7,22 @@ from typing import Any
 import flax.linen as nn
 
 from zoo.data import DATASETS
+from zoo.descent.losses import LOSSES, find_loss
+from zoo.descent.optimizers import Optimizer
 from zoo.gap.nets import build, find_architecture
+from zoo.gap.training import Training
+from zoo.layers import TRAIN_LAYERS
 from zoo.names import check_name
 
 LIMITS = ("auto", "monte_carlo", "none")
-COMMON = ("depth", "activation", "sigma_w", "sigma_b", "parameterization")
+COMMON = (
+    "depth",
+    "activation",
+    "sigma_w",
+    "sigma_b",
+    "parameterization",
+    "train_layers",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +52,19 @@ class Config:
         n_train: train points.
         n_test: test points.
         data_seed: which points are drawn.
-        steps: gradient descent steps.
+        loss: L, a name in `zoo.descent.losses.LOSSES`.
+        optimizer: "sgd", "momentum", "nesterov", or "adam", which has no limit.
+        momentum: mu of "momentum" and "nesterov".
+        batch_size: examples of a step; None is all of them. Every network of a seed,
+            finite or not, sees the same ones.
+        alpha: scale of the outputs: F = alpha (f - f_0) is trained on L(F) / alpha^2.
+        center: whether f_0 is subtracted; None: if alpha is not 1.
+        antisymmetric_init: whether the network is (u_1 - u_2) / sqrt 2 of two equal
+            copies, so that f_0 = 0.
+        train_layers: "first", "hidden" or "last": these alone; None is all.
+        steps: steps of the optimizer.
         records: steps at which outputs are kept, log-spaced, the first being 0.
-        learning_rate: eta of L = 1/(2n) sum_i |f - y|^2; None means `lr_fraction`.
+        learning_rate: eta of L; None means `lr_fraction`.
         lr_fraction: eta as a fraction of 2 n / lambda_max(Theta_inf); without a limit,
             of the smallest 2 n / lambda_max(Theta_0) of the first cell's seeds.
         cell_seeds: seeds measured, and stored, together.
@@ -70,6 +91,14 @@ class Config:
     n_train: int = 128
     n_test: int = 128
     data_seed: int = 0
+    loss: str = "mse"
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    batch_size: int | None = None
+    alpha: float = 1.0
+    center: bool | None = None
+    antisymmetric_init: bool = False
+    train_layers: str | None = None
     steps: int = 500
     records: int = 16
     learning_rate: float | None = None
@@ -93,7 +122,7 @@ class Config:
         for name in ("seed", "data_seed"):
             self._require(name, getattr(self, name) >= 0, "a whole number >= 0")
         self._require("records", self.records >= 2, "a whole number >= 2")
-        for name in ("sigma_w", "learning_rate", "lr_fraction", "memory_gb", "ntk_gb"):
+        for name in FINITE:
             value = getattr(self, name)
             positive = value is None or (value > 0 and math.isfinite(value))
             self._require(name, positive, "a finite number > 0")
@@ -102,6 +131,7 @@ class Config:
         finite = self.sigma_b is None or 0 <= self.sigma_b < math.inf
         self._require("sigma_b", finite, "a finite number >= 0")
         self._check_widths()
+        self._check_training()
         self.options()
 
     def _check_widths(self) -> None:
@@ -111,6 +141,39 @@ class Config:
         distinct = len(set(widths)) == len(widths)
         self._require("widths", distinct, "each width once")
         object.__setattr__(self, "widths", tuple(sorted(widths)))
+
+    def _check_training(self) -> None:
+        check_name("--loss", self.loss, LOSSES)
+        self._require("momentum", 0 <= self.momentum < 1, "a number in [0, 1)")
+        if self.train_layers is not None:
+            check_name("--train_layers", self.train_layers, TRAIN_LAYERS)
+        size = self.batch_size
+        fits = size is None or 1 <= size <= self.n_train
+        self._require("batch_size", fits, f"1 to n_train={self.n_train}")
+        if self.center is False and self.alpha != 1:
+            raise ValueError(
+                f"--nocenter is not allowed beside --alpha={self.alpha:g}: what is "
+                "trained is alpha (f - f_0)."
+            )
+        rate = self.optimizer != "adam" or self.learning_rate is not None
+        if not rate:
+            raise ValueError(
+                "--optimizer=adam needs --learning_rate: a critical rate, of which it "
+                "could be a fraction, is gradient descent's."
+            )
+        self.training()
+
+    def training(self) -> Training:
+        """How the networks are trained."""
+        centred = self.alpha != 1 if self.center is None else self.center
+        return Training(
+            find_loss(self.loss),
+            Optimizer(self.optimizer, self.momentum),
+            self.batch_size,
+            self.alpha,
+            centred,
+            self.antisymmetric_init,
+        )
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:
@@ -145,4 +208,5 @@ class Config:
         }
 
 
+FINITE = ("sigma_w", "learning_rate", "lr_fraction", "alpha", "memory_gb", "ntk_gb")
 POSITIVE = ("seeds", "n_train", "n_test", "steps", "cell_seeds", "mc_width")

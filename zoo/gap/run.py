@@ -11,17 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo import data
+from zoo.finite.mirrored import Mirrored
 from zoo.finite.ntk import plan_blocks
 from zoo.gap import nets, sides, store, summary
-from zoo.gap.cell import InfiniteSide, critical_rates, measure_cell
+from zoo.gap.cell import critical_rates, measure_cell
 from zoo.gap.config import Config
 from zoo.gap.equilibria import limit_chi
 from zoo.gap.nets import find_architecture, from_data, require_outputs
+from zoo.gap.prediction import InfiniteSide
 from zoo.gap.sweep import Cell, Report, measure_cells, versions
 from zoo.infinite.predict import Dynamics
 from zoo.models.deq_base import EquilibriumNetwork
-
-LOSS = "1/(2n) sum_i |f(x_i) - y_i|^2"
 
 
 def record_times(steps: int, records: int) -> np.ndarray:
@@ -53,7 +53,7 @@ class Experiment:
     def __init__(
         self, config: Config, data_dir: str | None = None, allow_divergence=False
     ):
-        self.config = config
+        self.config, self.training = config, config.training()
         inputs = getattr(find_architecture(config.arch), "inputs", "any")
         self.data = data.load(
             str(config.dataset),
@@ -68,26 +68,47 @@ class Experiment:
             require_outputs(config.arch, narrow, self.data)
         if isinstance(narrow, EquilibriumNetwork):
             narrow.method.reach(jnp.float32)
+        self._check_training(narrow)
         self.limit_kind = sides.limit_kind(config, narrow)
         self.chi1 = limit_chi(narrow, self.data.x_train)
         self._limits: dict[Any, InfiniteSide | None] = {}
         self._critical: dict[int, float] = {}
         for width in config.widths:
-            rate, critical = self.learning_rate(width), self.critical_rate(width)
-            if rate > critical and not allow_divergence:
+            rate = self.learning_rate(width)
+            stable = self.training.stable(self.critical_rate(width))
+            if rate > stable and not allow_divergence:
                 given = f"--learning_rate={rate:g}"
                 if config.learning_rate is None:
                     given = f"--lr_fraction={config.lr_fraction:g}, a rate of {rate:g},"
                 raise ValueError(
-                    f"{given} is above {critical:.4g}, the critical rate of the "
+                    f"{given} is above {stable:.4g}, the critical rate of the "
                     f"{self.edge()} at width {width}; pass --allow_divergence to run "
                     "it all the same."
                 )
 
+    def _check_training(self, net: nn.Module) -> None:
+        """Refuses a loss, or batches, that data or network have no use for."""
+        config = self.config
+        if self.training.loss.classes and not self.data.classes:
+            raise ValueError(
+                f"--loss={config.loss} is not allowed: it takes data of classes, and "
+                f"{config.dataset} has numbers as targets."
+            )
+        if config.batch_size is not None and getattr(net, "warm_start", False):
+            raise ValueError(
+                f"--batch_size={config.batch_size} is not allowed beside warm_start: a "
+                "search that starts from the last one sees all examples."
+            )
+
     def net(self, width: int) -> nn.Module:
-        """The network of this width."""
+        """The network of this width, whose limit is taken."""
         out = self.data.y_train.shape[1]
         return self.config.network(width, out, **from_data(self.data))
+
+    def trained_net(self, width: int) -> nn.Module:
+        """What is trained: the network, or two mirrored copies of it."""
+        net = self.net(width)
+        return Mirrored(net) if self.training.mirrored else net
 
     def edge(self) -> str:
         """Whose critical rate `critical_rate` is."""
@@ -109,7 +130,7 @@ class Experiment:
         """The blocks in which empirical NTKs go, by shapes and budget alone."""
         if self.ntk_bytes is None:
             return {"ntk_blocks": None}
-        net, x = self.net(width), jnp.asarray(self.data.x_train)
+        net, x = self.trained_net(width), jnp.asarray(self.data.x_train)
         shapes = jax.eval_shape(net.init, jax.random.key(0), x[:1])["params"]
         blocks = plan_blocks(net, shapes, x, full=True, max_bytes=self.ntk_bytes)
         return {"ntk_blocks": blocks._asdict()}
@@ -168,8 +189,11 @@ class Experiment:
         widths = self.config.widths
         unscaled = getattr(self.net(widths[0]), "rate", None) == 0
         scaled = unscaled or self.config.learning_rate is None
-        stable = all(self.learning_rate(m) <= self.critical_rate(m) for m in widths)
-        return scaled and stable
+        stable = all(
+            self.learning_rate(m) <= self.training.stable(self.critical_rate(m))
+            for m in widths
+        )
+        return scaled and stable and self.training.optimizer.linear
 
     def cells(self) -> list[tuple[int, np.ndarray]]:
         """(width, seeds) of every cell, narrow networks first."""
@@ -181,7 +205,7 @@ class Experiment:
     def measure(self, width: int, seeds: np.ndarray) -> dict[str, np.ndarray]:
         """The arrays of one cell."""
         arrays = measure_cell(
-            self.net(width),
+            self.trained_net(width),
             width,
             self.data,
             self.limit(width),
@@ -190,6 +214,7 @@ class Experiment:
             seeds,
             self.config.memory_gb * 2**30,
             self.ntk_bytes,
+            self.training,
         )
         limit = self.limit(width)
         if limit is not None:
@@ -268,7 +293,8 @@ def _header(experiment: Experiment) -> dict[str, Any]:
         "schema": 1,
         "arch": config.arch,
         "dataset": config.dataset,
-        "loss": LOSS,
+        "loss": experiment.training.what,
+        "method": experiment.training.how,
         "trained": trained(experiment.net(config.widths[0])),
         "network": hyper_parameters(experiment.net(config.widths[0])),
         "edge": experiment.edge(),
@@ -292,13 +318,15 @@ def _header(experiment: Experiment) -> dict[str, Any]:
 def trained(net: nn.Module) -> str:
     """Which layers are trained, and in which parameterization."""
     layers = getattr(net, "trains", "all parameters")
+    some = getattr(net, "train_layers", "all")
+    layers = layers if some == "all" else f"the {some} of {layers}"
     scales = getattr(net, "parameterization", None)
     return f"{layers} ({scales} parameterization)" if scales else layers
 
 
 def hyper_parameters(net: nn.Module) -> dict[str, str]:
     """Those of all widths, by name, in a few digits each."""
-    skipped = nets.OWN | {"width", "out", "graph"}
+    skipped = nets.OWN | {"width", "out", "graph", "train_layers"}
     values = {
         field.name: getattr(net, field.name)
         for field in dataclasses.fields(net)

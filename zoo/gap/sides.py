@@ -8,16 +8,17 @@ import numpy as np
 
 from zoo.data import Dataset
 from zoo.finite.monte_carlo import monte_carlo_kernel_fn
-from zoo.gap.cell import InfiniteSide
 from zoo.gap.config import Config
 from zoo.gap.expected import Facts
 from zoo.gap.nets import find_object
+from zoo.gap.prediction import InfiniteSide
 from zoo.infinite.kernels import kernel_matrix
 from zoo.infinite.predict import PSD_FLOAT32, Dynamics
 from zoo.layers import walk
 from zoo.models import MLP, Architecture, Limit
 
 MC_SEED = 1 << 31  # apart from all seeds of initializations
+ADAM = "Adam's steps are not linear in gradients, and no function of the kernel"
 UNKNOWN = Limit("none", "a module without layers() states no limit; see --limit")
 
 
@@ -27,6 +28,8 @@ def limit_kind(config: Config, net: nn.Module) -> Limit:
     Raises:
         ValueError: sampled kernels are asked for where the limit is not lazy.
     """
+    if config.optimizer == "adam":
+        return Limit("none", ADAM)
     own = net.limit() if isinstance(net, Architecture) else UNKNOWN
     sampled = config.limit == "monte_carlo" or own.kind == "monte carlo"
     if config.limit == "none":

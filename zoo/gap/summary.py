@@ -101,6 +101,7 @@ def seed_metrics(arrays: Arrays) -> Arrays:
     f = arrays["outputs"].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         scale = np.sqrt(np.max(np.mean(f**2, axis=(2, 3)), axis=1))
+    scale = np.maximum(scale, arrays.get("output_size", 0.0))
     unmeasured = np.full(len(f), np.nan)
     for name, networks in LARGEST.items():
         values[name], needs[name] = unmeasured, ()
@@ -142,7 +143,7 @@ def summarize(cells: dict[int, Arrays], facts: Facts) -> dict[str, Any]:
         | {"expected": expected_slope(name, facts), "missing": missing(name, facts)}
         for name in seeds[widths[0]]
     }
-    if facts.limit.kind != "none":
+    if all("ensemble_mean" in cell for cell in cells.values()):
         metrics |= _ensemble_metrics(widths, cells)
     said = {str(m): equilibria(cells[m], facts.condition) for m in widths}
     return {"metrics": metrics, "equilibria": said} | {

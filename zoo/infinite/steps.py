@@ -150,7 +150,7 @@ def _flow(loss, kernel, f0, y, times):
         found = diffrax.diffeqsolve(
             diffrax.ODETerm(slope),
             diffrax.Tsit5(),
-            t0=times[0],
+            t0=0.0,
             t1=times[-1],
             dt0=None,
             y0=jnp.zeros_like(f0),

@@ -16,6 +16,7 @@ from zoo.layers.duals import ACTIVATIONS, Activation, Dual
 from zoo.layers.equilibrium import Equilibrium
 from zoo.layers.flow import DeepResiduals, Flow
 from zoo.layers.fourier import FourierFeatures
+from zoo.layers.freeze import TRAIN_LAYERS, train_only
 from zoo.layers.graph import Aggregate
 from zoo.layers.linear import PADDINGS, PARAMETERIZATIONS, Conv, Dense
 from zoo.layers.mask import Mask
@@ -30,6 +31,7 @@ __all__ = [
     "PADDINGS",
     "PARAMETERIZATIONS",
     "SOLVERS",
+    "TRAIN_LAYERS",
     "ActivatedResiduals",
     "Activation",
     "Aggregate",
@@ -61,5 +63,6 @@ __all__ = [
     "Weights",
     "apply_parts",
     "input_kernel",
+    "train_only",
     "walk",
 ]

@@ -10,7 +10,7 @@ import jax
 from jaxtyping import Array, Shaped
 
 from zoo.infinite.neural_tangents import Kernel
-from zoo.layers import Layer, Serial, apply_parts, input_kernel, walk
+from zoo.layers import Layer, Serial, apply_parts, input_kernel, train_only, walk
 
 
 class Limit(NamedTuple):
@@ -62,7 +62,7 @@ WIDE = 8191  # a width that nothing else is
 RANKS = {"vector": 2, "image": 4, "tokens": 3, "nodes": 1}
 
 
-class Architecture(nn.Module):
+class Architecture(nn.Module, kw_only=True):
     """A network written as `layers()`; finite through Flax, infinite through `limit`.
 
     A subclass is a dataclass of hyper-parameters with one method, `layers`, and says of
@@ -79,6 +79,8 @@ class Architecture(nn.Module):
             tested beside the defaults.
         mixes_outputs: whether different outputs share parts of the NTK in the limit,
             whose kernels then are [n1, n2, k, k].
+        train_layers: a hyper-parameter of every network: "all", or those of its trained
+            layers that are trained alone, see `zoo.layers.train_only`.
     """
 
     paper: ClassVar[str] = ""
@@ -88,6 +90,8 @@ class Architecture(nn.Module):
     smoke: ClassVar[dict[str, Any]] = {}
     variants: ClassVar[tuple[dict[str, Any], ...]] = ()
     mixes_outputs: ClassVar[bool] = False
+
+    train_layers: str = "all"
 
     def __post_init__(self):
         """Refuses sizes that are not whole, and numbers that are not finite."""
@@ -104,11 +108,15 @@ class Architecture(nn.Module):
         """The network as one layer."""
         raise NotImplementedError(f"{type(self).__name__} must define layers().")
 
+    def trained(self) -> Layer:
+        """`layers()`, those frozen that `train_layers` leaves out."""
+        return train_only(self.layers(), self.train_layers)
+
     @nn.compact
     def __call__(self, x: Shaped[Array, "n ..."]) -> jax.Array:
         """The finite network on a batch."""
         self.require_rank(x)
-        net = self.layers()
+        net = self.trained()
         parts = net.layers if isinstance(net, Serial) else (net,)
         return apply_parts(parts, x)
 
@@ -125,7 +133,7 @@ class Architecture(nn.Module):
         """The infinite network on two sets of inputs; `None` means the same set."""
         for x in (x1, x2):
             self.require_rank(x)
-        net = self.layers()
+        net = self.trained()
         mixes = any(layer.mixes_positions for layer in walk(net))
         return net.limit(input_kernel(x1, x2, diagonal_spatial=not mixes))
 

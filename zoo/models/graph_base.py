@@ -84,7 +84,7 @@ class NodeNetwork(Architecture):
         leaves = jax.tree.leaves(self.variables)
         dtype = leaves[0].dtype if leaves else jnp.result_type(float)
         features = jnp.asarray(self.graph.features, dtype)
-        return apply_parts(self.layers().layers, features[None])[0][x]
+        return apply_parts(self.trained().parts, features[None])[0][x]
 
     def kernels(
         self, x1: Shaped[Array, "n1 ..."], x2: Shaped[Array, "n2 ..."] | None = None
@@ -94,7 +94,7 @@ class NodeNetwork(Architecture):
         for x in (x1, x2):
             self.require_nodes(x)
         features = jnp.asarray(self.graph.features.astype(np.float64))
-        k = self.layers().limit(input_kernel(features[None], None, False))
+        k = self.trained().limit(input_kernel(features[None], None, False))
         nngp, ntk = (a[0, 0][x1][:, x2] for a in (k.nngp, k.ntk))
         return NodeKernels(nngp, ntk)
 

@@ -146,6 +146,8 @@ class PINN(Architecture):
         self.require(not isinstance(self.net, PINN), "net", "of one output")
         smooth = all(_is_smooth(layer) for layer in walk(self.net.layers()))
         self.require(smooth, "net", "of smooth layers and activations")
+        whole = self.train_layers == "all"
+        self.require(whole, "train_layers", "all; net.train_layers is that of u")
         super().__post_init__()
 
     def member(self) -> Architecture:
@@ -154,7 +156,7 @@ class PINN(Architecture):
 
     def layers(self) -> Layer:
         """Those of u."""
-        return self.member().layers()
+        return self.member().trained()
 
     @nn.compact
     def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n 2"]:

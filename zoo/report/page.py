@@ -128,7 +128,7 @@ def opening(summary: dict[str, Any]) -> str:
         f"{', '.join(map(str, summary['widths']))}, seeds per width: "
         f"{summary['seeds']}; {c['n_train']} train and {c['n_test']} test points of "
         f"{summary['dataset']}. Each network is compared with {compared}, from the "
-        "same initial outputs and over the same steps of full-batch gradient descent "
+        f"same initial outputs and over the same steps of {summary['method']} "
         f"on L = {summary['loss']}. {_rates(summary)} {summary['steps']} steps reach "
         f"time t = {_times(summary)} (learning rate * steps). "
         f"Measured on {summary['versions']['device']}."

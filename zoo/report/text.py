@@ -65,7 +65,7 @@ def header(experiment: Any) -> str:
         f"{config.arch} on {config.dataset}: {config.n_train} train points, "
         f"{config.n_test} test points, {config.seeds} seeds, widths "
         + ", ".join(map(str, config.widths)),
-        "loss L = 1/(2n) sum_i |f(x_i) - y_i|^2; full-batch gradient descent on "
+        f"loss L = {experiment.training.what}; {experiment.training.how}, on "
         + trained(experiment.net(config.widths[0])),
         f"infinite-width limit: {experiment.limit_kind.kind}"
         + (f" ({experiment.limit_kind.why})" if experiment.limit_kind.why else ""),
