@@ -92,7 +92,7 @@ def train_linearized(
     matrix = theta.reshape(y.size, y.size)
     if not optimizer.linear:
         adam = optimizer.transformation(learning_rate)
-        linear = _linearization(apply_fn, params)
+        linear = linearization(apply_fn, params)
         f = train(linear, params, x, y, adam, times, objective=objective).outputs
         return Linearized(objective.outputs(f), top_eigenvalue(matrix))
     with jax.default_matmul_precision("highest"):
@@ -126,7 +126,7 @@ def _is_plain(objective: Objective) -> bool:
     return objective.loss == LOSSES["mse"] and objective.batches is None
 
 
-def _linearization(apply_fn: Callable, origin: Any) -> Callable:
+def linearization(apply_fn: Callable, origin: Any) -> Callable:
     """The network's first-order expansion around `origin`, as (params, x) -> f."""
 
     def linear(params: Any, x: jax.Array) -> jax.Array:

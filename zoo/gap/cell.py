@@ -122,7 +122,7 @@ def critical_rates(net: nn.Module, width: int, data: Dataset, seeds: Any) -> np.
     @jax.jit
     def rates(seeds: jax.Array) -> jax.Array:
         def one(seed: jax.Array) -> jax.Array:
-            theta = ntk_by_output(net, _initialize(net, width, seed, x), x[:n])
+            theta = ntk_by_output(net, initialize(net, width, seed, x), x[:n])
             return 2 * n / top_eigenvalue(theta.reshape(n * k, n * k))
 
         return jax.lax.map(one, seeds)
@@ -130,7 +130,7 @@ def critical_rates(net: nn.Module, width: int, data: Dataset, seeds: Any) -> np.
     return np.asarray(rates(jnp.asarray(seeds)))
 
 
-def _initialize(net: nn.Module, width: int, seed: jax.Array, x: jax.Array) -> Any:
+def initialize(net: nn.Module, width: int, seed: jax.Array, x: jax.Array) -> Any:
     """Parameters of a seed; other widths draw others."""
     key = jax.random.fold_in(jax.random.key(seed), width)
     return net.init(key, x[:1])["params"]
@@ -196,7 +196,7 @@ def _train_seeds(
     """
 
     def initialize(seed: jax.Array):
-        return _initialize(net, width, seed, x)
+        return initialize(net, width, seed, x)
 
     def descend(start: tuple) -> Trained:
         params, order = start
@@ -306,10 +306,10 @@ def _compare(
         )
         return moved | {
             "outputs_linear": linear.outputs,
-            "kernel_error_init": _distance(before, limit),
-            "kernel_error_init_mean": _distance(mean, output_mean(limit)),
-            "kernel_drift": _distance(after, before),
-            "kernel_drift_mean": _distance(output_mean(after), mean),
+            "kernel_error_init": relative_distance(before, limit),
+            "kernel_error_init_mean": relative_distance(mean, output_mean(limit)),
+            "kernel_drift": relative_distance(after, before),
+            "kernel_drift_mean": relative_distance(output_mean(after), mean),
             "kernel_mean": mean,
             "critical_rate": 2 * n / linear.top_eigenvalue,
         }
@@ -317,7 +317,7 @@ def _compare(
     return jax.lax.map(one, (trained, orders))
 
 
-def _distance(a: jax.Array, b: jax.Array) -> jax.Array:
+def relative_distance(a: jax.Array, b: jax.Array) -> jax.Array:
     """Relative Frobenius distance |a - b| / |b|."""
     return jnp.linalg.norm(jnp.ravel(a - b)) / jnp.linalg.norm(jnp.ravel(b))
 
@@ -331,7 +331,7 @@ def _weight_movement(
     """
     start: dict[Any, Any] = flatten_dict(before)
     end: dict[Any, Any] = flatten_dict(after)
-    moves = [_distance(end[path], start[path]) for path in weights]
+    moves = [relative_distance(end[path], start[path]) for path in weights]
     none = jnp.float32(jnp.nan)
     return {
         "weight_movement_first": moves[0] if moves[1:] else none,

@@ -2,10 +2,12 @@
 
 import json
 from html import escape
+from pathlib import Path
 
 import plotly.offline
 
-from zoo.report import interactive, plots
+from zoo.gap import store
+from zoo.report import figures, interactive, plots
 
 STYLE = """
 :root { color-scheme: light; }
@@ -62,6 +64,21 @@ def html(title: str, parts: list[str]) -> str:
         + "\n".join(parts)
         + "\n</body>\n</html>\n"
     )
+
+
+def write(workdir: Path, title: str, parts: list[str], shown: list[plots.Plot]) -> Path:
+    """Writes `<workdir>/report.html`, and every plot into `<workdir>/figures/`.
+
+    Returns:
+        the path of the page.
+    """
+    folder = workdir / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    for plot in shown:
+        figures.save(plot, folder)
+    path = workdir / "report.html"
+    store.write_text(path, html(title, parts))
+    return path
 
 
 def figure(plot: plots.Plot, caption: str) -> str:

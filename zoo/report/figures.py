@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from zoo.gap import store
-from zoo.report.plots import PLOTS, Line, Panel, Plot
+from zoo.report.plots import PLOTS, Heat, Line, Panel, Plot
 from zoo.report.scale import Axis
 from zoo.report.series import Arrays
 
@@ -86,6 +86,8 @@ def draw(plot: Plot) -> Figure:
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
+    if panel.heat is not None:
+        _draw_heat(axes, panel.heat)
     for line in panel.lines:
         _draw_line(axes, line)
     _set_axis(axes.xaxis, panel.x)
@@ -109,6 +111,29 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         handlelength=0.8,
         title_fontsize=9,
     )
+
+
+def _draw_heat(axes: Axes, heat: Heat) -> None:
+    """Cells between the means of neighbouring centres, on logarithmic axes."""
+    values = np.log10(np.asarray(heat.values, float))
+    edges = [_edges(np.asarray(centres, float)) for centres in (heat.x, heat.y)]
+    mesh = axes.pcolormesh(*edges, values, cmap="viridis", rasterized=False)
+    middle = np.mean(mesh.get_clim())
+    for (i, j), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            colour = "white" if value < middle else "black"
+            place, said = (heat.x[j], heat.y[i]), f"{10**value:.2g}"
+            axes.annotate(said, place, color=colour, size=6, ha="center", va="center")
+
+
+def _edges(centres: np.ndarray) -> np.ndarray:
+    """Geometric means of neighbours, and as far beyond the ends."""
+    steps = np.log(centres)
+    if len(steps) == 1:
+        return centres[0] * np.asarray([0.7, 1.4])
+    inner = (steps[1:] + steps[:-1]) / 2
+    ends = 2 * steps[0] - inner[0], 2 * steps[-1] - inner[-1]
+    return np.exp(np.concatenate([ends[:1], inner, ends[1:]]))
 
 
 def _draw_line(axes: Axes, line: Line) -> None:

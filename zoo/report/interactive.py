@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from zoo.report.plots import MINUS, Line, Panel, Plot
+from zoo.report.plots import MINUS, Heat, Line, Panel, Plot
 from zoo.report.scale import Axis
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
@@ -42,6 +42,8 @@ def figure(plot: Plot) -> go.Figure:
         layout |= _axes(panel, str(i + 1), x, y)
         layout[f"legend{i + 2}"] = _place(left, y[1], "bottom")
         layout["annotations"].append(_title(panel.title, left, y[1], listed[i] * ROW))
+        if panel.heat is not None:
+            data.append(_heat(panel.heat, str(i + 1)))
         data += [_curve(line, str(i + 1), str(i + 2)) for line in panel.lines]
     return go.Figure(data, layout)
 
@@ -95,6 +97,26 @@ def _axis(axis: Axis) -> dict[str, Any]:
         "gridcolor": GRID,
         "zeroline": False,
         "hoverformat": ".3~g",
+    }
+
+
+def _heat(heat: Heat, axis: str) -> dict[str, Any]:
+    """Cells around their centres, with their numbers."""
+    number = "" if axis == "1" else axis
+    values = np.log10(np.asarray(heat.values, float))
+    said = [[f"{10**v:.2g}" if np.isfinite(v) else "" for v in row] for row in values]
+    return {
+        "type": "heatmap",
+        "x": list(map(float, heat.x)),
+        "y": list(map(float, heat.y)),
+        "z": np.where(np.isfinite(values), values, None).tolist(),
+        "xaxis": f"x{number}",
+        "yaxis": f"y{number}",
+        "text": said,
+        "texttemplate": "%{text}",
+        "hovertemplate": "%{x}, %{y}: %{text}<extra></extra>",
+        "colorscale": "Viridis",
+        "showscale": False,
     }
 
 

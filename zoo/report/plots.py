@@ -78,6 +78,21 @@ class Line:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Heat:
+    """Positive numbers over a grid, coloured by their logarithm and written out.
+
+    Attributes:
+        x: centres of the columns, [c].
+        y: centres of the rows, [r].
+        values: [r, c]; what is not finite stays blank.
+    """
+
+    x: Any
+    y: Any
+    values: Any
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Panel:
     """One pair of axes; labelled lines are listed above it, under its title."""
 
@@ -85,6 +100,7 @@ class Panel:
     x: scale.Axis
     y: scale.Axis
     lines: list[Line]
+    heat: Heat | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
