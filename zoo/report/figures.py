@@ -118,12 +118,18 @@ def _draw_heat(axes: Axes, heat: Heat) -> None:
     values = np.log10(np.asarray(heat.values, float))
     edges = [_edges(np.asarray(centres, float)) for centres in (heat.x, heat.y)]
     mesh = axes.pcolormesh(*edges, values, cmap="viridis", rasterized=False)
-    middle = np.mean(mesh.get_clim())
+    middle, texts = np.mean(mesh.get_clim()), heat.texts()
     for (i, j), value in np.ndenumerate(values):
         if np.isfinite(value):
             colour = "white" if value < middle else "black"
-            place, said = (heat.x[j], heat.y[i]), f"{10**value:.2g}"
-            axes.annotate(said, place, color=colour, size=6, ha="center", va="center")
+            axes.annotate(
+                texts[i][j],
+                (heat.x[j], heat.y[i]),
+                color=colour,
+                size=6,
+                ha="center",
+                va="center",
+            )
 
 
 def _edges(centres: np.ndarray) -> np.ndarray:

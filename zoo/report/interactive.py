@@ -104,7 +104,6 @@ def _heat(heat: Heat, axis: str) -> dict[str, Any]:
     """Cells around their centres, with their numbers."""
     number = "" if axis == "1" else axis
     values = np.log10(np.asarray(heat.values, float))
-    said = [[f"{10**v:.2g}" if np.isfinite(v) else "" for v in row] for row in values]
     return {
         "type": "heatmap",
         "x": list(map(float, heat.x)),
@@ -112,7 +111,7 @@ def _heat(heat: Heat, axis: str) -> dict[str, Any]:
         "z": np.where(np.isfinite(values), values, None).tolist(),
         "xaxis": f"x{number}",
         "yaxis": f"y{number}",
-        "text": said,
+        "text": heat.texts(),
         "texttemplate": "%{text}",
         "hovertemplate": "%{x}, %{y}: %{text}<extra></extra>",
         "colorscale": "Viridis",

@@ -91,6 +91,13 @@ class Heat:
     y: Any
     values: Any
 
+    def texts(self) -> list[list[str]]:
+        """The values as they are written, [r, c]."""
+        return [
+            [np.format_float_positional(v, 2, fractional=False, trim="-") for v in row]
+            for row in np.asarray(self.values, float)
+        ]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Panel:

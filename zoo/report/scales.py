@@ -1,5 +1,6 @@
 """The report of widths and output scales: from the lazy to the rich regime."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +25,24 @@ from zoo.report.series import numbers, width_colours
 ALPHA, ROOT = "\N{GREEK SMALL LETTER ALPHA}", "\N{SQUARE ROOT}m"
 NORMS = {
     "gap": (f"gap F {MINUS} {F_LIN}", BLUE, -1),
-    "movement": ("|w - w_{0}| / |w_{0}|", GREEN, -1),
-    "movement_gap": ("|w - w_{lin}| / |w_{0}|", RED, -2),
+    "movement": (f"|w {MINUS} w_{{0}}| / |w_{{0}}|", GREEN, -1),
+    "movement_gap": (f"|w {MINUS} w_{{lin}}| / |w_{{0}}|", RED, -2),
 }
 
 
 def heat(summary: dict[str, Any]) -> Plot:
     """Drift and gap over width and scale."""
-    x = _log("width m", summary["widths"], room=0.5)
+    widths = summary["widths"]
+    x = dataclasses.replace(
+        scale.width_axis("width m", widths),
+        low=widths[0] / 1.41,
+        high=widths[-1] * 1.41,
+    )
     y = _log(f"scale {ALPHA}", summary["alphas"], room=0.5)
     panels = []
     for name, title in (("kernel_drift", "kernel drift"), ("gap", NORMS["gap"][0])):
         values = numbers(summary["means"][name]).T
-        grid = Heat(summary["widths"], summary["alphas"], values)
+        grid = Heat(widths, summary["alphas"], values)
         panels.append(Panel(title, x, y, [], grid))
     return Plot("heat", panels, [], 2)
 
@@ -69,18 +75,18 @@ def norms(summary: dict[str, Any]) -> Plot:
     colours, times = width_colours(summary["widths"]), []
     for (m, colour), row in zip(colours.items(), summary["leaving_time"], strict=True):
         x = alphas * np.sqrt(m)
-        times.append(Line(x, numbers(row), "", colour, draw="both"))
-    ends = np.concatenate([line.x for line in times])
-    first = np.concatenate([numbers(line.y) / line.x for line in times])
-    if np.isfinite(first).any():
-        guide = np.nanmedian(first) * np.sort(ends)
-        times.append(Line(np.sort(ends), guide, "", GREY, "dashed", thin=True))
+        seen = np.isfinite(numbers(row))
+        times.append(Line(x[seen], numbers(row)[seen], "", colour, draw="both"))
+    ends = np.sort(np.concatenate([line.x for line in times]))
+    if len(ends):
+        ratio = np.median(np.concatenate([line.y / line.x for line in times]))
+        times.append(Line(ends, ratio * ends, "", GREY, "dashed", thin=True))
     said = f"width {summary['widths'][-1]}"
     panels = [
         Panel(said, _log(ALPHA, alphas), scale.log_axis("", [lines]), lines),
         Panel(
             f"F leaves {F_LIN} by {LEAVES:g}",
-            _log(f"{ALPHA} {ROOT}", ends),
+            _log(f"{ALPHA} {ROOT}", ends if len(ends) else alphas),
             scale.log_axis("time t_{1}", [times]),
             times,
         ),
@@ -166,8 +172,8 @@ def write(workdir: Path, summary: dict[str, Any]) -> Path:
         f"{config['dataset']}, {config['seeds']} seeds per width. F = alpha (f - f_0) "
         f"follows the gradient flow of L(F) / alpha^2, L = {summary['loss']}, to time "
         f"t = {text.number(summary['times'][-1])}, and F_lin, which alpha does not "
-        f"enter, that of the linearization. Lazy fits use alpha >= {LAZY:g}; the crossover "
-        f"alpha* is where the drift is {HALF:g}. Measured on "
+        f"enter, that of the linearization. Lazy fits use alpha >= "
+        f"{LAZY:g}; the crossover alpha* is where the drift is {HALF:g}. Measured on "
         f"{summary['versions']['device']} in {text.number(summary['seconds'])} s."
     )
     parts = [f"<p>{tables.formula(opening)}</p>", "<ul>"]
