@@ -1,8 +1,9 @@
 """The exponents that theory expects against width, and where it is silent.
 
-Symbols: m width, n train points, k outputs. The loss is the square, depth and data are
-fixed, and the learning rate moves functions at a rate that does not depend on m: O(1)
-in the NTK parameterization, c / m in the standard one.
+Symbols: m width, n train points, k outputs. The loss is the square (what is said of
+others is marked), steps, depth and data are fixed, and the learning rate moves functions
+at a rate that does not depend on m: O(1) in the NTK parameterization, c / m in the
+standard one.
 """
 
 import dataclasses
@@ -32,6 +33,7 @@ UNSCALED = (
     "no prediction: the learning rate is above the critical one, or is not known to "
     "scale with the width as the parameterization asks"
 )
+OTHER_LOSS = "for another loss, or minibatches, by the same argument at fixed steps"
 OTHER_WEIGHTS = "no prediction for the weights of this architecture"
 ONE_HIDDEN = "the network has no hidden-to-hidden layer"
 READOUT = (
@@ -55,6 +57,7 @@ class Facts:
         limit: what stands for the infinite-width limit.
         no_kernel: why there is no tangent kernel at all; "" where there is one.
         condition: under which its equilibria are well posed; None if it has none.
+        square: whether the loss is the mean square on all examples.
     """
 
     smooth: bool | None
@@ -65,6 +68,7 @@ class Facts:
     limit: Limit
     no_kernel: str = ""
     condition: Condition | None = None
+    square: bool = True
 
 
 def expected_slope(metric: str, facts: Facts) -> dict[str, Any]:
@@ -107,7 +111,10 @@ def _expectation(metric: str, facts: Facts) -> tuple[float | None, str, str | No
     if metric.startswith("weight_movement"):
         return _movement(metric, facts)
     if metric in EXPECTED:
-        return *EXPECTED[metric], THEORY
+        slope, source = EXPECTED[metric]
+        if not facts.square:
+            return slope, f"{source}; {OTHER_LOSS}", HEURISTIC
+        return slope, source, THEORY
     if metric in OF_SECOND_ORDER:
         if facts.standard and facts.shallow:
             return None, READOUT, None

@@ -259,7 +259,10 @@ def run(experiment: Experiment, workdir: Path, report: Report) -> dict[str, Any]
         blocks.setdefault(width, []).append(arrays)
     merged = {width: _merge(parts) for width, parts in blocks.items()}
     facts = sides.facts(
-        experiment.net(config.widths[0]), experiment.limit_kind, experiment.lazy_rate()
+        experiment.net(config.widths[0]),
+        experiment.limit_kind,
+        experiment.lazy_rate(),
+        experiment.training.closed_form,
     )
     out = _header(experiment) | summary.summarize(merged, facts) | {"seconds": seconds}
     store.write_json(workdir / "summary.json", out)

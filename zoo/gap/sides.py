@@ -92,7 +92,7 @@ def couples_batch(net: nn.Module) -> bool:
     )
 
 
-def facts(net: nn.Module, limit: Limit, lazy_rate: bool) -> Facts:
+def facts(net: nn.Module, limit: Limit, lazy_rate: bool, square=True) -> Facts:
     """What the expected exponents depend on."""
     smooth, standard, shallow = None, None, False
     if isinstance(net, Architecture):
@@ -107,4 +107,5 @@ def facts(net: nn.Module, limit: Limit, lazy_rate: bool) -> Facts:
         limit=limit,
         no_kernel="its examples interact" if couples_batch(net) else "",
         condition=getattr(net, "condition", None),
+        square=square,
     )

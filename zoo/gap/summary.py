@@ -38,6 +38,7 @@ Arrays = dict[str, np.ndarray]
 
 # Differences of float32 outputs or kernels below this share of their size are rounding.
 ROUNDING = 1e-5
+INTERVAL = 1.959964  # standard deviations on either side of a Gaussian's 95 %
 
 
 def diverged(arrays: Arrays) -> dict[str, np.ndarray]:
@@ -176,42 +177,47 @@ def _metric(widths: list[int], values: np.ndarray) -> dict[str, Any]:
 def _ensemble_metrics(widths: list[int], cells: dict[int, Arrays]) -> dict[str, Any]:
     """The seeds as one ensemble beside the Gaussian process of the limit.
 
-    `ensemble_mean_error`: RMS over test points of mean over seeds of f minus the
-    process's mean, at the last step, in units of the standard error that the process
-    implies (1 if seeds were its draws). `ensemble_variance_ratio`: variance over
-    seeds over the process's variance, both averaged over test points and outputs.
+    At the last step, on test points. `ensemble_mean_error`: RMS of mean over seeds of f
+    minus the process's mean, in units of the standard error that the process implies
+    (1 if seeds were its draws). `ensemble_variance_ratio`: variance over seeds over the
+    process's variance, both averaged over points and outputs. `ensemble_coverage`:
+    share of outputs inside the process's own 95 % intervals, with its standard error
+    over seeds (outputs of one seed depend on each other).
     """
-    errors, ratios = [], []
+    errors, ratios, shares, spreads = [], [], [], []
     for m in widths:
         cell = cells[m]
         kept = ~diverged(cell)["f"]
         n = cell["outputs"].shape[2] - cell["n_test"]
         f = cell["outputs"][kept][:, -1, n:].astype(np.float64)
-        mean, variance = (
-            cell["ensemble_mean"][n:],
-            cell["ensemble_variance"][n:],
-        )
+        mean, variance = cell["ensemble_mean"][n:], cell["ensemble_variance"][n:]
         if len(f) < 2:
-            errors.append(np.nan)
-            ratios.append(np.nan)
+            for values in (errors, ratios, shares, spreads):
+                values.append(np.nan)
             continue
         scale = np.sqrt(np.mean(variance) / len(f))
         errors.append(np.sqrt(np.mean((f.mean(0) - mean) ** 2)) / scale)
         ratios.append(np.mean(f.var(0, ddof=1)) / np.mean(variance))
-    none = {"value": np.nan, "ci95": [np.nan, np.nan], "seeds": 0}
-    silent = {"slope": None, "source": "tends to 1; no power law", "status": None}
+        inside = np.abs(f - mean) < INTERVAL * np.sqrt(variance)
+        each = np.mean(inside, axis=(1, 2))
+        shares.append(np.mean(each))
+        spreads.append(np.std(each, ddof=1) / np.sqrt(len(each)))
+    nothing = [np.nan] * len(widths)
     return {
-        name: {
-            "mean": values,
-            "stderr": [np.nan] * len(values),
-            "slope": none,
-            "local_slopes": [],
-            "floor_fit": None,
-            "expected": silent,
-            "missing": "",
-        }
-        for name, values in {
-            "ensemble_mean_error": errors,
-            "ensemble_variance_ratio": ratios,
-        }.items()
+        "ensemble_mean_error": _alone(errors, nothing, "tends to 1"),
+        "ensemble_variance_ratio": _alone(ratios, nothing, "tends to 1"),
+        "ensemble_coverage": _alone(shares, spreads, "tends to 0.95"),
+    }
+
+
+def _alone(means: list, errors: list, said: str) -> dict[str, Any]:
+    """A metric of all seeds together, which has no exponent."""
+    return {
+        "mean": means,
+        "stderr": errors,
+        "slope": {"value": np.nan, "ci95": [np.nan, np.nan], "seeds": 0},
+        "local_slopes": [],
+        "floor_fit": None,
+        "expected": {"slope": None, "source": f"{said}; no power law", "status": None},
+        "missing": "",
     }

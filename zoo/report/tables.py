@@ -109,6 +109,7 @@ def widths(summary: dict[str, Any]) -> str:
         {"mean": [None] * len(summary["widths"])},
     )
     spread = summary["metrics"].get("ensemble_variance_ratio", none)["mean"]
+    covers = summary["metrics"].get("ensemble_coverage", none)["mean"]
     rows = []
     for i, m in enumerate(map(str, summary["widths"])):
         mean, error = text.number(own["mean"][i]), text.number(own["stderr"][i], ".2g")
@@ -116,13 +117,14 @@ def widths(summary: dict[str, Any]) -> str:
         row += [text.number(summary["critical_rates"][i]), f"{mean} \u00b1 {error}"]
         row += [str(summary["diverged"].get(m, "-"))]
         row += [str(summary["diverged_linear"].get(m, "-"))]
-        rows.append([*row, text.number(spread[i])])
+        rows.append([*row, text.number(spread[i]), text.number(covers[i])])
     head = ["width", "learning rate", "critical rate", "critical, own kernels"]
-    head += ["diverged", "linearization diverged", "variance / GP's"]
+    head += ["diverged", "linearization diverged", "variance / GP's", "coverage"]
     said = (
         "Critical rates are 2n / lambda_max, of own kernels with the standard error "
-        "over seeds; diverged counts seeds; the last column is the variance of trained "
-        "outputs over seeds, over that of the infinite network's Gaussian process."
+        "over seeds; diverged counts seeds. The last columns: the variance of trained "
+        "outputs over seeds, over that of the infinite network's Gaussian process, and "
+        "the share of test outputs inside its 95 % intervals."
     )
     return table(head, rows, said)
 
