@@ -182,6 +182,13 @@ class Config:
                 value = ",".join(map(str, value))
             raise ValueError(f"--{name}={value} is not allowed: it takes {allowed}.")
 
+    def _require_fixed(self, *names: str) -> None:
+        """Refuses what a program that extends this configuration does not vary."""
+        for name in names:
+            fixed = Config.__dataclass_fields__[name].default
+            same = getattr(self, name) == fixed
+            self._require(name, same, f"{fixed} in this program")
+
     def options(self) -> dict[str, Any]:
         """Hyper-parameters that were asked for, by name."""
         found = {
@@ -209,4 +216,7 @@ class Config:
 
 
 FINITE = ("sigma_w", "learning_rate", "lr_fraction", "alpha", "memory_gb", "ntk_gb")
+# How networks are trained, but for the loss, the rate and the layers.
+METHOD = ("optimizer", "momentum", "batch_size", "alpha", "center")
+METHOD += ("antisymmetric_init",)
 POSITIVE = ("seeds", "n_train", "n_test", "steps", "cell_seeds", "mc_width")

@@ -1,9 +1,9 @@
 """The exponents that theory expects against width, and where it is silent.
 
 Symbols: m width, n train points, k outputs. The loss is the square (what is said of
-others is marked), steps, depth and data are fixed, and the learning rate moves functions
-at a rate that does not depend on m: O(1) in the NTK parameterization, c / m in the
-standard one.
+others is marked), steps, depth and data are fixed, and the learning rate moves
+functions at a rate that does not depend on m: O(1) in the NTK parameterization, c / m
+in the standard one.
 """
 
 import dataclasses

@@ -22,7 +22,7 @@ from zoo.finite.ntk import ntk_by_output
 from zoo.finite.train import Objective
 from zoo.gap import store
 from zoo.gap.cell import initialize, points, relative_distance
-from zoo.gap.config import Config
+from zoo.gap.config import METHOD, Config
 from zoo.gap.run import Experiment, cell_name, hyper_parameters, trained
 from zoo.gap.scale_laws import summarize
 from zoo.gap.sweep import Cell, Report, measure_cells, versions
@@ -66,11 +66,6 @@ class ScaleConfig(Config):
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return super().as_dict() | {"alphas": list(self.alphas)}
-
-
-# What the program varies, or sets, itself.
-FIXED = {"optimizer": "sgd", "batch_size": None, "alpha": 1.0, "center": None}
-FIXED |= {"antisymmetric_init": False}
 
 
 class Start(NamedTuple):
