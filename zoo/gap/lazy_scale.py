@@ -57,10 +57,7 @@ class ScaleConfig(Config):
         distinct = len(set(self.alphas)) == len(self.alphas)
         self._require("alphas", distinct, "each scale once")
         object.__setattr__(self, "alphas", tuple(sorted(self.alphas)))
-        for name, fixed in FIXED.items():
-            self._require(
-                name, getattr(self, name) == fixed, f"{fixed} in this program"
-            )
+        self._require_fixed(*METHOD)
         super().__post_init__()
 
     def as_dict(self) -> dict[str, Any]:
