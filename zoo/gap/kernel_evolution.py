@@ -33,10 +33,10 @@ class KernelConfig(Config):
     """
 
     parameterizations: tuple[str, ...] = ("ntk", "mup")
-    widths: tuple[int, ...] = (64, 128, 256, 512)
-    n_train: int = 128
+    widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
+    seeds: int = 6
+    n_train: int = 64
     n_test: int = 256
-    steps: int = 1000
     records: int = 14
     ridge: float = 0.0
     full_kernel: bool = True
@@ -146,7 +146,7 @@ def limit_scores(
     n, y = len(data.y_train), data.y_train
     rows = y if coupled == 1 else y.reshape(-1, 1)
     f = km.machine(theta, rows, ridge).reshape(-1, y.shape[1])
-    found: dict[str, Any] = dict(km.scores(f, data))
+    found: dict[str, Any] = {k: float(v) for k, v in km.scores(f, data).items()}
     if coupled == 1:
         found["alignment"] = float(km.alignment(theta[:n], y, centred=False))
         found["alignment_centred"] = float(km.alignment(theta[:n], y, centred=True))

@@ -40,7 +40,7 @@ class Spectrum(NamedTuple):
 
 def norm(kernel: np.ndarray) -> np.ndarray:
     """Frobenius norm over the last two axes."""
-    return np.sqrt(np.sum(np.square(kernel, dtype=np.float64), axis=(-2, -1)))
+    return np.asarray(np.sqrt(np.sum(np.square(kernel, dtype=float), axis=(-2, -1))))
 
 
 def chord(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -51,7 +51,7 @@ def chord(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """S(a, b) over the last two axes."""
-    return 0.5 * chord(a, b) ** 2
+    return np.asarray(0.5 * chord(a, b) ** 2)
 
 
 def angle(distance: np.ndarray) -> np.ndarray:
@@ -60,7 +60,7 @@ def angle(distance: np.ndarray) -> np.ndarray:
     >>> angle(np.array([0.0, 1.0])).round(4).tolist()
     [0.0, 1.5708]
     """
-    return 2.0 * np.arcsin(np.minimum(np.sqrt(0.5 * distance), 1.0))
+    return np.asarray(2.0 * np.arcsin(np.minimum(np.sqrt(0.5 * distance), 1.0)))
 
 
 def largest_distance(drift: np.ndarray) -> np.ndarray:
@@ -72,7 +72,7 @@ def largest_distance(drift: np.ndarray) -> np.ndarray:
     >>> largest_distance(np.array([0.0, 0.6])).round(12).tolist()
     [0.0, 0.2]
     """
-    return 1.0 - np.sqrt(1.0 - np.minimum(drift, 1.0) ** 2)
+    return np.asarray(1.0 - np.sqrt(1.0 - np.minimum(drift, 1.0) ** 2))
 
 
 def alignment(kernel: np.ndarray, y: np.ndarray, centred: bool) -> np.ndarray:
@@ -105,12 +105,12 @@ def spectrum(train: np.ndarray) -> Spectrum:
 
 def effective_rank(values: np.ndarray) -> np.ndarray:
     """(sum l)^2 / sum l^2 of eigenvalues [..., n]: n of the identity, 1 of rank one."""
-    return np.sum(values, -1) ** 2 / np.sum(values**2, -1)
+    return np.asarray(np.sum(values, -1) ** 2 / np.sum(values**2, -1))
 
 
 def top_share(values: np.ndarray, k: int) -> np.ndarray:
     """Share of the k largest of the ascending eigenvalues [..., n] in the trace."""
-    return np.sum(values[..., -k:], -1) / np.sum(values, -1)
+    return np.asarray(np.sum(values[..., -k:], -1) / np.sum(values, -1))
 
 
 def resolved(values: np.ndarray) -> np.ndarray:
@@ -158,8 +158,8 @@ def scores(f: np.ndarray, data: Dataset) -> dict[str, np.ndarray]:
     tested = f[..., len(data.y_train) :, :].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         apart = np.sum((tested - data.y_test) ** 2, axis=-1)
-    found = {"loss": 0.5 * np.mean(apart, axis=-1)}
+    found = {"loss": np.asarray(0.5 * np.mean(apart, axis=-1))}
     if data.classes:
         right = np.argmax(tested, -1) == np.argmax(data.y_test, -1)
-        found["accuracy"] = np.mean(right, axis=-1)
+        found["accuracy"] = np.asarray(np.mean(right, axis=-1))
     return found

@@ -9,6 +9,7 @@ from zoo.gap.expected import HEURISTIC, expected_slope
 from zoo.gap.kernel_machine import ROUNDING, angle
 from zoo.gap.run import Experiment
 from zoo.gap.summary import diverged
+from zoo.models import Limit
 
 Arrays = dict[str, np.ndarray]
 # One number per seed: name -> (array of a cell, how it is taken from the records).
@@ -47,7 +48,11 @@ TWICE = (
 )
 FEATURES = (
     "features, and with them the kernel, move at any width (Yang & Hu 2021); their "
-    "movement tends to a constant"
+    "movement tends to a constant, from above as the outputs at the start vanish"
+)
+SYMMETRIC = (
+    "none at the start: the kernel's first derivative in time is odd in the readout, "
+    "whose law is symmetric, and vanishes with width; later ones do not (derived)"
 )
 STILL = "no layer whose kernel could move is trained: S is 0"
 
@@ -83,9 +88,10 @@ def summarize(cells: dict[int, Arrays], job: Experiment) -> dict[str, Any]:
     """
     widths = sorted(cells)
     seeds = {m: seed_metrics(cells[m]) for m in widths}
+    known = (job.net(widths[0]), job.limit_kind, job.lazy_rate())
     metrics = {
         name: _metric(widths, np.stack([seeds[m][name] for m in widths], axis=1))
-        | {"expected": expected(name, job), "missing": ""}
+        | {"expected": expected(name, *known), "missing": ""}
         for name in seeds[widths[0]]
     }
     return {
@@ -107,25 +113,33 @@ def _metric(widths: list[int], values: np.ndarray) -> dict[str, Any]:
         "seeds": [len(v) for v in kept],
         "slope": fit.slope_fit(widths, values),
         "local_slopes": fit.local_slopes(widths, values),
+        "floor_fit": fit.floor_fit(widths, values),
     }
 
 
-def expected(name: str, job: Experiment) -> dict[str, Any]:
+def expected(name: str, net: Any, limit: Limit, lazy_rate: bool) -> dict[str, Any]:
     """The exponent expected of a metric: number or None, its source, its status.
 
     Nothing here is a theorem of the kernel distance: what is expected of S follows from
     what is expected of the drift, and is heuristic.
+
+    Args:
+        name: of a metric.
+        net: a network of the family.
+        limit: what stands for its infinite-width limit.
+        lazy_rate: as of `zoo.gap.run.Experiment`.
     """
     if name not in MOVED:
         said = "no power law of its own"
         return {"slope": None, "source": said, "status": None}
-    net = job.net(job.config.widths[0])
     exponents = getattr(net, "exponents", None)
-    if exponents is not None and exponents.hidden_change == 0 and job.lazy_rate():
+    if exponents is not None and exponents.hidden_change == 0 and lazy_rate:
+        if "velocity" in name:
+            return {"slope": None, "source": SYMMETRIC, "status": None}
         return {"slope": 0.0, "source": FEATURES, "status": HEURISTIC}
     if exponents is not None and exponents.hidden_change is None:
         return {"slope": None, "source": STILL, "status": None}
-    facts = sides.facts(net, job.limit_kind, job.lazy_rate())
+    facts = sides.facts(net, limit, lazy_rate)
     drift = expected_slope("kernel_drift", facts)
     if name not in SECOND_ORDER or drift["slope"] is None:
         return drift
