@@ -166,8 +166,12 @@ def derive(
 
 
 def _movement(train: np.ndarray, time: np.ndarray) -> Arrays:
-    """Distances, drift and velocities of train kernels [s, t, n, n] at times [t]."""
+    """Distances, drift and velocities of train kernels [s, t, n, n] at times [t].
+
+    A velocity is NaN where the kernel moved by no more than float32 rounding.
+    """
     step = km.distance(train[:, 1:], train[:, :-1])
+    step = np.where(step > km.SMALLEST, step, np.nan)
     gap = np.diff(time)
     return {
         "distance_start": km.distance(train, train[:, :1]),

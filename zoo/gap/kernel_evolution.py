@@ -29,7 +29,8 @@ class KernelConfig(Config):
             architecture's own. `parameterization` has to be left out.
         ridge: of the kernel machines, over the mean eigenvalue of the train kernel; 0
             takes the interpolant of least norm.
-        full_kernel: also measures the kernel of all pairs of outputs, at start and end.
+        full_kernel: of several outputs also measures the kernel of all their pairs, at
+            start and end.
     """
 
     parameterizations: tuple[str, ...] = ("ntk", "mup")
@@ -115,7 +116,7 @@ class Evolution:
             job.times,
             seeds,
             (config.memory_gb * 2**30, int(config.ntk_gb * 2**30)),
-            config.full_kernel,
+            config.full_kernel and job.data.y_train.shape[1] > 1,
             config.ridge,
         )
 

@@ -24,6 +24,7 @@ from zoo.data import Dataset
 
 # Chords sqrt(2 S) below this share are rounding of float32 kernels, as elsewhere here.
 ROUNDING = 1e-5
+SMALLEST = 0.5 * ROUNDING**2  # kernel distance of such a chord
 
 
 class Spectrum(NamedTuple):

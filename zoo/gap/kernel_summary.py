@@ -6,7 +6,7 @@ import numpy as np
 
 from zoo.gap import fit, sides
 from zoo.gap.expected import HEURISTIC, expected_slope
-from zoo.gap.kernel_machine import ROUNDING, angle
+from zoo.gap.kernel_machine import SMALLEST, angle
 from zoo.gap.run import Experiment
 from zoo.gap.summary import diverged
 from zoo.models import Limit
@@ -38,7 +38,7 @@ MOVED = {
 }
 TAKEN = {
     "last": lambda value: value[:, -1],
-    "largest": lambda value: np.max(value, axis=1),
+    "largest": lambda value: np.max(np.nan_to_num(value), axis=1),
     "only": lambda value: value,
 }
 SECOND_ORDER = ("distance", "distance_full", "velocity")
@@ -61,7 +61,7 @@ def seed_metrics(arrays: Arrays) -> Arrays:
     """One number per seed, [s]; NaN of diverged seeds, and of rounding.
 
     Of `ENDS` the values at the first and the last record, `NAME_start` and `NAME_end`;
-    kernel distances count as measured from a chord sqrt(2 S) of 1e-5 on.
+    kernels count as moved from a chord sqrt(2 S) of 1e-5 on.
     """
     gone = diverged(arrays)["f"]
     found = {}
@@ -72,7 +72,7 @@ def seed_metrics(arrays: Arrays) -> Arrays:
         if name in arrays:
             found[f"{name}_start"] = arrays[name][:, 0]
             found[f"{name}_end"] = arrays[name][:, -1]
-    moved = np.sqrt(2 * np.max(np.nan_to_num(arrays["distance_start"]), 1)) > ROUNDING
+    moved = np.max(np.nan_to_num(arrays["distance_start"]), axis=1) > SMALLEST
     for name, value in found.items():
         lost = gone | (~moved if name in MOVED else False)
         found[name] = np.where(lost, np.nan, value.astype(np.float64))

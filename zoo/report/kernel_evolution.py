@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.gap.kernel_machine import SMALLEST
 from zoo.gap.kernel_summary import seed_mean
 from zoo.report import scale
 from zoo.report.plots import (
@@ -199,7 +200,9 @@ def _series(row: Row, cells: dict[int, Arrays], colours: dict[int, str]) -> list
     for array, dash in row.arrays:
         for m, cell in cells.items():
             steps, y = cell["times"], seed_mean(cell, array)
-            steps, y = steps[-len(y) :], y  # a velocity ends at its later record
+            steps = steps[-len(y) :]  # a velocity stands at the later of its records
+            if array.startswith("distance"):
+                y = np.where(y > SMALLEST, y, np.nan)
             shown = steps > 0
             draw = "both" if shown.sum() == 1 else "line"
             lines.append(

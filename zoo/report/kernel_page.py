@@ -43,8 +43,8 @@ CAPTIONS = {
     "outputs, from the start and to the end of training.",
     "velocity": "Between neighbouring records, drawn at the later one. S is of second "
     "order in a small change, so that S / dt grows with dt where the kernel turns "
-    "steadily; angle / dt does not. Time t = learning rate * step / m^r, with r = 0 in "
-    "the NTK parameterization and 1 in muP.",
+    "steadily; angle / dt does not. Float32 rounding is left out. Time t = learning "
+    "rate * step / m^r, with r = 0 in the NTK parameterization and 1 in muP.",
     "alignment": "<K,YY'> / (|K||YY'|) on the train points, of the kernel and the "
     "labels with their means over points taken away (centred), and as they are.",
     "eigenvalues": "Of m^r K_t on the train points. Effective rank: (sum l)^2 / sum "
@@ -128,6 +128,9 @@ def _exponent(name: str, metric: dict[str, Any], summary: dict[str, Any]) -> str
     said = f"no expectation ({expected['source']})"
     if expected["slope"] is not None:
         said = f"{expected['status']}: {text.exponent(expected['slope'])}"
+    local = metric["local_slopes"][-1] if len(metric["local_slopes"]) > 1 else None
+    if local is not None:
+        some += f", between the widest two as m^{text.interval(local)}"
     return f"{TITLES[name]} {verb} as m^{text.interval(slope)}{some}; {said}"
 
 
@@ -141,12 +144,14 @@ def _widest(found: dict[str, Any]) -> list[str]:
         f"{mean['alignment_centred_end']:.3f}"
     ]
     half = list(found["half_way"].values())[-1]
-    if half is not None and _known(mean["angular_velocity_last"]):
-        ratio = mean["angular_velocity"] / mean["angular_velocity_last"]
+    if half is not None and _known(mean["angular_velocity"]):
+        last = "rounding"
+        if _known(mean["angular_velocity_last"]):
+            ratio = mean["angular_velocity"] / mean["angular_velocity_last"]
+            last = f"1/{ratio:.3g} of its largest"
         out.append(
             f"half of the kernel's turn is made by step {half}, and its last angular "
-            f"velocity is 1/{ratio:.3g} of its largest (fast, then slow: Fort et al. "
-            f"2020; {UNCERTAIN})"
+            f"velocity is {last} (fast, then slow: Fort et al. 2020; {UNCERTAIN})"
         )
     return [*out, *_machines(found, mean)]
 
