@@ -224,11 +224,11 @@ def test_expected_exponents(options, name, slope):
 
 
 def test_the_whole_run_is_stored_and_taken_up_again(tmp_path):
-    config = dataclasses.replace(SMALL, widths=(4, 8), cell_seeds=2, seeds=4)
+    config = dataclasses.replace(SMALL, widths=(8,), cell_seeds=2, full_kernel=False)
     store.open_workdir(tmp_path, config.as_dict())
     said = []
     summary, results = run(Evolution(config), tmp_path, lambda m, s: said.append(m))
-    assert list(results) == ["ntk", "mup"] and len(said) == 8
+    assert list(results) == ["ntk", "mup"] and len(said) == 4
     assert results["mup"][8]["distance_start"].shape == (4, 4)
     assert results["mup"][8]["velocity"].shape == (4, 3)
     # Both start from the same networks, up to a factor.
@@ -239,7 +239,7 @@ def test_the_whole_run_is_stored_and_taken_up_again(tmp_path):
     assert on_disk["results"]["mup"]["power"] == 1
     assert on_disk["limit_machine"]["loss"] == summary["limit_machine"]["loss"]
     again, _ = run(Evolution(config), tmp_path, lambda m, s: said.append(m))
-    assert all("on disk" in line for line in said[8:])
+    assert all("on disk" in line for line in said[4:])
     same = store._finite(summary["results"]), store._finite(again["results"])
     assert json.dumps(same[0]) == json.dumps(same[1])
 

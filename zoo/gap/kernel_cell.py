@@ -116,7 +116,7 @@ def _evolve(net, width, together, ntk_bytes, full_kernel, seeds, x, y, rate, tim
     def apply(params: Any, x: jax.Array) -> Any:
         return net.apply({"params": params}, x)
 
-    def observe(params: Any, x: jax.Array) -> dict[str, jax.Array]:
+    def observe(params: Any, x: jax.Array) -> dict[str, Any]:
         kernel = empirical_ntk(net, params, x, x[:n], max_bytes=ntk_bytes)
         return {"outputs": apply(params, x), "kernel": kernel}
 

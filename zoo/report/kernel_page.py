@@ -169,6 +169,10 @@ def _machines(found: dict[str, Any], mean: dict[str, float]) -> list[str]:
             f"the network ends at {own:.3g}, and the machine is as good {when} (Fort "
             f"et al. 2020: after a fraction of training; {UNCERTAIN})"
         )
+    out.append(
+        f"trained onwards from f_0 instead of 0, the machine on K_0 has test loss "
+        f"{mean['onwards_loss_start']:.3g}"
+    )
     return out
 
 
