@@ -38,6 +38,10 @@ MOVED = {
     "distance": ("S, mean over outputs", GREEN),
     "drift_full": ("drift, all pairs of outputs", RED),
 }
+MOVED_MEAN = {
+    "distance": ("S", BLUE),
+    "drift": ("drift", RED),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,11 +155,11 @@ def widths(summary: dict[str, Any], results: Results) -> Plot:
     groups = []
     for name in results:
         found = {"widths": summary["widths"], **summary["results"][name]}
+        shown = MOVED if "distance_full" in found["metrics"] else MOVED_MEAN
         groups.append(
             [
                 line
-                for metric, (label, colour) in MOVED.items()
-                if metric in found["metrics"]
+                for metric, (label, colour) in shown.items()
                 for line in power(found, metric, colour, label)
             ]
         )
