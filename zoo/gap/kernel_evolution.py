@@ -13,7 +13,7 @@ import numpy as np
 from zoo.data import Dataset
 from zoo.gap import kernel_machine as km
 from zoo.gap import store
-from zoo.gap.config import Config
+from zoo.gap.config import METHOD, Config
 from zoo.gap.kernel_cell import kernel_times, measure_evolution, rate_power
 from zoo.gap.kernel_summary import summarize
 from zoo.gap.run import LOSS, Experiment, cell_name, hyper_parameters, trained
@@ -49,6 +49,7 @@ class KernelConfig(Config):
         self._require("parameterizations", len(set(names)) == len(names), "each once")
         finite = 0 <= self.ridge < np.inf
         self._require("ridge", finite, "a finite number >= 0")
+        self._require_fixed("loss", *METHOD)
         super().__post_init__()
 
     def each(self) -> dict[str, Config]:
