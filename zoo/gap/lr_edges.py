@@ -66,14 +66,13 @@ def converging_edge(arrays: Arrays) -> Found:
 
 
 def best(arrays: Arrays) -> Found:
-    """The rate of the smallest final train loss of runs that converged.
+    """The rate of the smallest final train loss of runs that were stable.
 
     The minimum of the parabola, in log loss over log rate, through the best run and its
-    neighbours; where a neighbour did not converge, the best run's own rate. NaN at an
+    neighbours; where a neighbour was not stable, the best run's own rate. NaN at an
     end of the rates that were tried, and where the loss is rounding.
     """
-    converged = judge(arrays).converged
-    loss = np.where(converged, arrays["train_loss"], np.inf)
+    loss = np.where(judge(arrays).stable, arrays["train_loss"], np.inf)
     floor = ROUNDING * arrays["start"][:, 0]
     pairs = [
         minimum(*sorted_rates(rates, losses), low)
@@ -131,7 +130,7 @@ def _points(arrays: Arrays) -> int:
 def refined(arrays: Arrays, count: int) -> np.ndarray:
     """Rates to try next, [s, count]: inside the intervals that hold what is sought."""
     verdict = judge(arrays)
-    loss = np.where(verdict.converged, arrays["train_loss"], np.inf)
+    loss = np.where(verdict.stable, arrays["train_loss"], np.inf)
     rows = []
     for i, rates in enumerate(arrays["rates"]):
         rate, stable = sorted_rates(rates, verdict.stable[i])
@@ -146,7 +145,9 @@ def refined(arrays: Arrays, count: int) -> np.ndarray:
     return np.array(rows)
 
 
-def sorted_rates(rates: np.ndarray, values: np.ndarray) -> tuple:
+def sorted_rates(
+    rates: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Distinct rates in order, with the value of each; [r'], [r']."""
     rate, place = np.unique(rates, return_index=True)
     return rate, values[place]
@@ -199,7 +200,7 @@ def minimum(rate: np.ndarray, loss: np.ndarray, floor: float) -> tuple[float, fl
 
     Args:
         rate: increasing, [r].
-        loss: [r]; infinite where a run did not converge.
+        loss: [r]; infinite where a run does not count.
         floor: a loss that is not above it is rounding, and has no best rate.
     """
     i = int(np.argmin(loss))

@@ -189,7 +189,10 @@ def curves(cell: Arrays) -> dict[str, Any]:
 
 
 def best_of_median(curve: dict[str, Any]) -> float:
-    """The best rate of the median over seeds of the final train loss; see `curves`."""
+    """The best rate of the median over seeds of the final train loss; see `curves`.
+
+    Runs that came back from above ten times their start count here.
+    """
     floor = lr_edges.ROUNDING * curve["start"]
     return lr_edges.minimum(curve["rates"], curve["train_loss"], floor)[0]
 

@@ -197,13 +197,13 @@ def rate_table(summary: dict[str, Any], name: str, part: dict) -> str:
             rows(summary, part), part["metrics"].values(), strict=True
         )
     ]
-    none = ["-", "-", "the median over seeds of the loss, on the grid of all seeds"]
+    none = ["-", "-", "of the median over seeds of the loss, catapults included"]
     medians = [number(v) for v in numbers(part["best_of_median"])]
-    slope = number(numbers(part["best_of_median_slope"]), ".2f")
+    slope = number(float(numbers(part["best_of_median_slope"])), ".2f")
     body.append(["best of the median loss", *medians, slope, *none[1:]])
     limits = numbers(part["limit_critical"])
     if np.isfinite(limits).any():
-        slope = number(numbers(part["limit_slope"]), ".3f")
+        slope = number(float(numbers(part["limit_slope"])), ".3f")
         cells = [number(v) for v in limits]
         body.append(["critical, infinite width", *cells, slope, "-", "its kernel"])
     said = f"{NAMES.get(name, name)}: mean over seeds at each width."
@@ -243,7 +243,8 @@ def opening(summary: dict[str, Any]) -> str:
         f"{c['n_train']} train and {c['n_test']} test points of {c['dataset']}. "
         f"{c['steps']} steps of full-batch gradient descent on L = {summary['loss']} "
         f"at {c['per_octave']} learning rates per octave, from {low:.3g} to "
-        f"{high:.3g} times the critical rate 2n / lambda_max of the network's  own train kernel at initialization, and as many again "
+        f"{high:.3g} times the critical rate 2n / lambda_max of the network's own "
+        "train kernel at initialization, and as many again "
         f"{c['refinements']} times where edges and minima lie. Time t = learning rate "
         f"* steps. Measured on {summary['versions']['device']}."
     )

@@ -178,7 +178,7 @@ SECTIONS = (
         "Rates against width",
         "Stable: never ten times the start, and not above it at the end. Converging: "
         "ends below the start, however large the loss was in between. Best: smallest "
-        "final train loss. Intervals of exponents are Student's t over seeds, widened "
+        "final train loss of stable runs. Intervals of exponents are Student's t over seeds, widened "
         "by the resolution of the rates. The guide is the exponent that theory "
         "expects, from the widest network.",
     ),
