@@ -4,6 +4,7 @@ Symbols: eta learning rate, m width, Theta_0 the kernel on the train points at
 initialization, n train points; critical is 2 n / lambda_max(Theta_0).
 """
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,18 @@ import numpy as np
 from zoo.gap import store
 from zoo.report import document, figures, lr_text, scale, tables
 from zoo.report.lr_text import NAMES
-from zoo.report.plots import BLUE, GREEN, GREY, RED, WIDTH_KEY, Line, Panel, Plot, power
+from zoo.report.plots import (
+    BLUE,
+    GREEN,
+    GREY,
+    RED,
+    WIDTH_KEY,
+    Line,
+    Panel,
+    Plot,
+    minus,
+    power,
+)
 from zoo.report.series import numbers, width_colours
 
 ETA = "\N{GREEK SMALL LETTER ETA}"
@@ -97,8 +109,12 @@ def _span(lines: list[Line]) -> tuple[float, float]:
 
 
 def _rate_axis(lines: list[Line]) -> scale.Axis:
+    """Of more than two decades, powers of ten alone have room at the ticks."""
     low, high = _span(lines)
-    return scale.Axis(f"learning rate {ETA}", low, high, scale.log_ticks(low, high))
+    ticks = scale.log_ticks(low, high)
+    if high > 150 * low:
+        ticks = tuple(t for t in ticks if math.log10(t[0]).is_integer())
+    return scale.Axis(f"learning rate {ETA}", low, high, ticks)
 
 
 def _ratio_axis(lines: list[Line]) -> scale.Axis:
@@ -121,13 +137,16 @@ def rates(summary: dict[str, Any]) -> Plot:
     for name, part in summary["parameterizations"].items():
         whole = {"widths": summary["widths"], "metrics": part["metrics"]}
         lines = [
-            line
+            dataclasses.replace(line, label=line.label.partition(";")[0])
             for rate, colour in COLOURS.items()
             for line in power(whole, rate, colour, rate)
         ]
         title = f"learning rate {ETA}" if not panels else ""
         y = scale.log_axis(title, [lines])
-        panels.append(Panel(NAMES.get(name, name), x, y, lines))
+        heading = NAMES.get(name, name)
+        if part["rate_power"] is not None:
+            heading += minus(f": expected {part['rate_power']}")
+        panels.append(Panel(heading, x, y, lines))
     return Plot("lr_rates", panels, WIDTH_KEY, len(panels))
 
 
@@ -170,7 +189,7 @@ SECTIONS = (
         "After the same number of steps; medians over seeds, a run that is not finite, "
         "ends above its start or is dead counting as infinite. First row: the rate as "
         "it is, dashed each width's critical rate 2n / &lambda;<sub>max</sub>. Others: "
-        "over that rate, mean over seeds; dotted twice of it, where catapults of "
+        "over that rate, mean over seeds; dotted twice that, where catapults of "
         "linear networks end.",
     ),
     (
@@ -178,9 +197,9 @@ SECTIONS = (
         "Rates against width",
         "Stable: never ten times the start, and not above it at the end. Converging: "
         "ends below the start, however large the loss was in between. Best: smallest "
-        "final train loss of stable runs. Intervals of exponents are Student's t over seeds, widened "
-        "by the resolution of the rates. The guide is the exponent that theory "
-        "expects, from the widest network.",
+        "final train loss of stable runs. Intervals of exponents are Student's t over "
+        "seeds, widened by the resolution of the rates. The guide is the exponent that "
+        "theory expects, from the widest network.",
     ),
     (
         ratios,
