@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from zoo.data import load
-from zoo.gap import lr_edges, lr_summary, lr_transfer
+from zoo.gap import lr_edges, lr_runs, lr_summary
 from zoo.gap.lr_transfer import Transfer, TransferConfig
 from zoo.infinite.kernels import kernel_matrix
 from zoo.models import MLP
@@ -36,8 +36,8 @@ def options(net, width=8, steps=STEPS, together=4):
 
 
 def measured(rates):
-    cell = lr_transfer.sweep(options(Regression()), SEEDS, rates, DATA)
-    start = lr_transfer.initial(options(Regression()), SEEDS, rates.shape[1], DATA)
+    cell = lr_runs.sweep(options(Regression()), SEEDS, rates, DATA)
+    start = lr_runs.initial(options(Regression()), SEEDS, rates.shape[1], DATA)
     return cell | start | {"n_train": np.asarray(N)}
 
 
@@ -126,14 +126,14 @@ def test_losses_and_divergence_of_linear_regression(linear):
 
 def test_rates_and_seeds_share_one_program():
     net, rates = Regression(), np.full((3, 4), 0.01)
-    lr_transfer._compiled.cache_clear()
-    lr_transfer.sweep(options(net), SEEDS, rates, DATA)
+    lr_runs._compiled.cache_clear()
+    lr_runs.sweep(options(net), SEEDS, rates, DATA)
     traced = Regression.traced
-    lr_transfer.initial(options(net), SEEDS + 5, 4, DATA)
-    found = lr_transfer.sweep(options(net), SEEDS + 5, 3 * rates, DATA)
+    lr_runs.initial(options(net), SEEDS + 5, 4, DATA)
+    found = lr_runs.sweep(options(net), SEEDS + 5, 3 * rates, DATA)
     assert Regression.traced == traced
-    assert lr_transfer._compiled.cache_info().misses == 1
-    other = lr_transfer.sweep(options(net, together=1), SEEDS + 5, 3 * rates, DATA)
+    assert lr_runs._compiled.cache_info().misses == 1
+    other = lr_runs.sweep(options(net, together=1), SEEDS + 5, 3 * rates, DATA)
     np.testing.assert_allclose(found["train_loss"], other["train_loss"], rtol=1e-5)
 
 
@@ -145,7 +145,7 @@ def test_a_run_is_gradient_descent(parameterization):
     power = {"ntk": 0, "standard": -1, "mup": 1}[parameterization]
     rates = np.array([[0.5, 2.0, 4.0, 4e3]] * 2) * float(width) ** power
     seeds = np.array([2, 7])
-    found = lr_transfer.sweep(options(net, width, steps), seeds, rates, DATA)
+    found = lr_runs.sweep(options(net, width, steps), seeds, rates, DATA)
     x, y = jnp.asarray(DATA.x_train), jnp.asarray(DATA.y_train)
 
     @jax.jit
@@ -186,7 +186,7 @@ def test_mup_is_critical_at_width_times_the_rate_of_ntk():
     edges = {}
     for name in ("ntk", "mup"):
         net = MLP(width=24, depth=2, parameterization=name)
-        start = lr_transfer.initial(options(net, 24), SEEDS, 4, DATA)
+        start = lr_runs.initial(options(net, 24), SEEDS, 4, DATA)
         edges[name] = 2 * N / start["eigenvalues"].max(axis=1)
     np.testing.assert_allclose(edges["mup"], 24 * edges["ntk"], rtol=1e-5)
 

@@ -1,7 +1,7 @@
 """Where training stops being stable, where it stops converging, where it is best.
 
 Everything is read off the losses of runs at several learning rates, seed by seed. The
-arrays of a cell are those of `zoo.gap.lr_transfer.sweep`, [s, r], in any order of the
+arrays of a cell are those of `zoo.gap.lr_runs.sweep`, [s, r], in any order of the
 rates. An edge lies between two rates that were tried: its value is their geometric
 mean, its resolution half their distance in log rate.
 """
