@@ -67,7 +67,7 @@ class TransferConfig:
     n_train: int = 32
     n_test: int = 64
     data_seed: int = 0
-    steps: int = 50
+    steps: int = 30
     below: float = 3.0
     above: float = 4.5
     per_octave: int = 2
