@@ -29,7 +29,7 @@ def test_report_numbers_and_resumption(tmp_path):
     assert "mup (rate m^1 in the width m)" in done.stdout
     assert "muP: the critical rate 2n / lambda_max varies as m^" in done.stdout
     assert f"Report: {workdir / 'report.html'}" in done.stdout
-    for name in ("lr_curves", "lr_rates", "lr_ratios"):
+    for name in ("lr_curves", "lr_collapse", "lr_rates", "lr_ratios"):
         for kind in ("svg", "pdf"):
             assert (workdir / "figures" / f"{name}.{kind}").stat().st_size > 0
         assert f'id="{name}"' in (workdir / "report.html").read_text()

@@ -16,7 +16,10 @@ SCALES = {
     "appendix F and figure S7)",
     1: "readout of scale 1 / width: Theta falls as 1 / width (Yang & Hu 2021)",
 }
-LAZY = "; a lazy network moves as its linearization does (derived)"
+LAZY = (
+    "; a lazy network moves as its linearization does (derived); one that is not yet "
+    "lazy is stable above the critical rate"
+)
 MAXIMAL = "; Yang & Hu 2021: rates of that scale move features and outputs by O(1)"
 CATAPULT = (
     "; the interval of catapults ends at a multiple of 2 n / lambda_max that does not "
@@ -146,7 +149,7 @@ def metric(widths: list[int], values: np.ndarray, errors: np.ndarray) -> dict[st
 def slope_error(widths: list[int], errors: np.ndarray) -> float:
     """The most that errors of log values [s, w] move the mean least-squares slope.
 
-    >>> round(slope_error([1, 10], np.array([[0.1, 0.1]])) * np.log(10), 6)
+    >>> round(slope_error([1, 10], np.array([[0.1, 0.1]])) * float(np.log(10)), 6)
     0.2
     """
     x = np.log(np.asarray(widths, float))

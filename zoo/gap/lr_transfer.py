@@ -113,7 +113,7 @@ class TransferConfig:
     def grid(self, critical: float) -> np.ndarray:
         """Absolute rates around a critical one, powers of 2^(1/per_octave); [r].
 
-        >>> TransferConfig(below=1, above=1, per_octave=1).grid(3.9).tolist()
+        >>> TransferConfig(below=1.0, above=1.0, per_octave=1).grid(3.9).tolist()
         [2.0, 4.0, 8.0]
         """
         middle = round(float(np.log2(critical)) * self.per_octave)

@@ -77,7 +77,8 @@ def sentences(summary: dict[str, Any]) -> list[str]:
     out = []
     for name, part in summary["parameterizations"].items():
         out += [_law(summary, name, part, rate) for rate in ("critical", "stable")]
-        out += [_law(summary, name, part, "best"), _edge(summary, name, part)]
+        out += [_law(summary, name, part, rate) for rate in ("converging", "best")]
+        out += [_edge(summary, name, part)]
         out += _catapults(summary, name, part)
     return out
 
@@ -107,6 +108,7 @@ def _what(rate: str) -> str:
     return {
         "critical": "the critical rate 2n / lambda_max",
         "stable": "the largest stable rate",
+        "converging": "the largest rate that ends below its start",
         "best": "the best rate",
     }[rate]
 

@@ -42,35 +42,40 @@ OVER_CRITICAL = f"{ETA} / (2n / {LAMBDA}_{{max}})"
 
 
 def curves(summary: dict[str, Any]) -> Plot:
-    """Final losses against the rate: as it is, and over the critical one.
+    """Final train loss against eta, a panel for each parameterization."""
+    return _losses_plot(summary, "lr_curves", ("train_loss",), False)
 
-    A column for each parameterization; rows: train loss over eta, train and test loss
-    over eta / critical.
-    """
+
+def collapse(summary: dict[str, Any]) -> Plot:
+    """Final train and test loss against eta / critical, a row each."""
+    return _losses_plot(summary, "lr_collapse", ("train_loss", "test_loss"), True)
+
+
+def _losses_plot(summary, plot: str, scores: tuple[str, ...], over: bool) -> Plot:
     colours = width_colours(summary["widths"])
     parts = summary["parameterizations"]
-    rows = [
-        ("train_loss", False, "final train loss"),
-        ("train_loss", True, "final train loss"),
-        ("test_loss", True, "final test loss"),
-    ]
     panels: list[Panel] = []
-    for number, (score, over, title) in enumerate(rows):
+    for score in scores:
         groups = [
             _losses(summary, part, score, over, colours) for part in parts.values()
         ]
-        y = scale.log_axis(title, groups)
+        y = scale.log_axis(f"final {score.replace('_', ' ')}", groups)
         for i, (name, lines) in enumerate(zip(parts, groups, strict=True)):
-            first = "" if i else y.title
-            axis = scale.Axis(first, y.low, y.high, y.ticks)
             marks = _marks(summary, parts[name], y, over, colours)
             x = _ratio_axis(lines) if over else _rate_axis(lines)
-            heading = NAMES.get(name, name) if number == 0 else ""
-            panels.append(Panel(heading, x, axis, [*marks, *lines]))
+            panels.append(
+                Panel(
+                    NAMES.get(name, name) if score == scores[0] else "",
+                    x if score == scores[-1] else dataclasses.replace(x, title=""),
+                    dataclasses.replace(y, title="") if i else y,
+                    [*marks, *lines],
+                )
+            )
     key = [Line([], [], f"m = {m}", c, group=f"m{m}") for m, c in colours.items()]
     key += [Line([], [], "critical rate", GREY, "dashed", thin=True)]
-    key += [Line([], [], "twice critical", GREY, "dotted", thin=True)]
-    return Plot("lr_curves", panels, key, len(parts))
+    if over:
+        key += [Line([], [], "twice critical", GREY, "dotted", thin=True)]
+    return Plot(plot, panels, key, len(parts))
 
 
 def _losses(summary, part, score: str, over: bool, colours) -> list[Line]:
@@ -187,10 +192,14 @@ SECTIONS = (
         curves,
         "Final loss against the learning rate",
         "After the same number of steps; medians over seeds, a run that is not finite, "
-        "ends above its start or is dead counting as infinite. First row: the rate as "
-        "it is, dashed each width's critical rate 2n / &lambda;<sub>max</sub>. Others: "
-        "over that rate, mean over seeds; dotted twice that, where catapults of "
-        "linear networks end.",
+        "ends above its start or is dead counting as infinite. Dashed: each width's "
+        "critical rate 2n / &lambda;<sub>max</sub>, mean over seeds.",
+    ),
+    (
+        collapse,
+        "The same over the critical rate",
+        "Rates over each width's critical one; below, the test loss. Dotted: twice "
+        "that, where catapults of linear networks end.",
     ),
     (
         rates,
@@ -235,10 +244,10 @@ def html(summary: dict[str, Any]) -> str:
     for number, (make, heading, caption) in enumerate(SECTIONS, 1):
         parts += [f"<h2>{number}. {heading}</h2>"]
         parts += [document.figure(make(summary), caption)]
-    parts += ["<h2>4. Tables</h2>"]
+    parts += ["<h2>5. Tables</h2>"]
     for name, part in summary["parameterizations"].items():
         parts += [lr_text.rate_table(summary, name, part)]
-    parts += [lr_text.count_table(summary), "<h2>5. Configuration</h2>"]
+    parts += [lr_text.count_table(summary), "<h2>6. Configuration</h2>"]
     facts = config | summary["versions"] | {"seconds": f"{summary['seconds']:.3g}"}
     rows = [[key, _plain(value)] for key, value in facts.items()]
     parts += [tables.table(["configuration", ""], rows)]
