@@ -13,9 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo.data import Dataset
+from zoo.descent.losses import LOSSES
 from zoo.finite.ntk import ntk_by_output
-from zoo.gap.cell import points, seeds_at_once
+from zoo.gap.cell import initialize, points, seeds_at_once
 from zoo.gap.sweep import Arrays
+
+square = LOSSES["mse"].mean
 
 
 def runs_at_once(
@@ -95,18 +98,12 @@ def _compiled(options: tuple, shapes: tuple) -> tuple:
         return tuple(pool.map(lambda program: program.compile(), lowered))
 
 
-def _initialize(net: nn.Module, width: int, seed: jax.Array, x: jax.Array) -> Any:
-    """Parameters of a seed, those of the main job: other widths draw others."""
-    key = jax.random.fold_in(jax.random.key(seed), width)
-    return net.init(key, x[:1])["params"]
-
-
 def _kernels(net, width, ntk_bytes, seeds, x, y, y_test):
     """Theta_0 [s, k n, k n] and f_0 - y [s, k n] on the train points."""
     n, k = y.shape
 
     def one(seed: jax.Array) -> tuple[jax.Array, jax.Array]:
-        params = _initialize(net, width, seed, x)
+        params = initialize(net, width, seed, x)
         theta = ntk_by_output(net, params, x[:n], max_bytes=ntk_bytes)
         residual = _apply(net, params, x[:n]) - y
         return theta.reshape(k * n, k * n), residual.T.ravel()
@@ -119,18 +116,13 @@ def _apply(net: nn.Module, params: Any, x: jax.Array) -> jax.Array:
     return f
 
 
-def _loss(f: jax.Array, y: jax.Array) -> jax.Array:
-    """Mean over points of half the squared distance."""
-    return 0.5 * jnp.mean(jnp.sum((f - y) ** 2, axis=-1))
-
-
 def _runs(net, width, steps, together, seeds, rates, x, y, y_test):
     """All seeds at all their rates, `together` runs at a time."""
     n = len(y)
-    start = jax.lax.map(lambda seed: _initialize(net, width, seed, x), seeds)
+    start = jax.lax.map(lambda seed: initialize(net, width, seed, x), seeds)
 
     def loss(params: Any) -> jax.Array:
-        return _loss(_apply(net, params, x[:n]), y)
+        return square(_apply(net, params, x[:n]), y)
 
     def one(run: tuple[jax.Array, jax.Array]) -> dict[str, jax.Array]:
         place, rate = run
@@ -145,12 +137,12 @@ def _runs(net, width, steps, together, seeds, rates, x, y, y_test):
         first = loss(params)
         params, peak = jax.lax.fori_loop(0, steps, step, (params, first))
         f = _apply(net, params, x)
-        last = _loss(f[:n], y)
+        last = square(f[:n], y)
         return {
             "start": first,
             "peak": jnp.maximum(peak, last),
             "train_loss": last,
-            "test_loss": _loss(f[n:], y_test),
+            "test_loss": square(f[n:], y_test),
             "dead": jnp.all(f[:n] == f[:1]),
         }
 
