@@ -195,7 +195,7 @@ def _train_seeds(
     Initialization is not batched: XLA takes three times as long to compile it so.
     """
 
-    def initialize(seed: jax.Array):
+    def draw(seed: jax.Array):
         return initialize(net, width, seed, x)
 
     def descend(start: tuple) -> Trained:
@@ -217,7 +217,7 @@ def _train_seeds(
         size = training.alpha * jnp.sqrt(jnp.mean(f[0] ** 2))
         return Trained(params, end, objective.outputs(f), size, roots)
 
-    starts = (jax.lax.map(initialize, seeds), orders)
+    starts = (jax.lax.map(draw, seeds), orders)
     return jax.lax.map(descend, starts, batch_size=together)
 
 

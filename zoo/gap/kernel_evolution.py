@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from zoo.data import Dataset
+from zoo.descent.losses import LOSSES
 from zoo.gap import kernel_machine as km
 from zoo.gap import store
 from zoo.gap.config import METHOD, Config
 from zoo.gap.kernel_cell import kernel_times, measure_evolution, rate_power
 from zoo.gap.kernel_summary import summarize
-from zoo.gap.run import LOSS, Experiment, cell_name, hyper_parameters, trained
+from zoo.gap.run import Experiment, cell_name, hyper_parameters, trained
 from zoo.gap.sweep import Arrays, Cell, Report, measure_cells, versions
 
 
@@ -214,7 +215,7 @@ def _header(evolution: Evolution) -> dict[str, Any]:
         "schema": 1,
         "arch": config.arch,
         "dataset": config.dataset,
-        "loss": LOSS,
+        "loss": LOSSES["mse"].formula,
         "widths": list(config.widths),
         "seeds": config.seeds,
         "steps": config.steps,

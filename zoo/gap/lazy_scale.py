@@ -75,14 +75,16 @@ class Start(NamedTuple):
     drift: Any  # displacement of the linearization at the last time
 
 
-def flow_times(experiment: Experiment, width: int) -> np.ndarray:
+def flow_times(experiment: Experiment[ScaleConfig], width: int) -> np.ndarray:
     """Recorded times [t], log-spaced up to eta * steps from 1e-4 of it."""
     config = experiment.config
     last = experiment.learning_rate(width) * config.steps
     return np.geomspace(1e-4 * last, last, config.records)
 
 
-def measure_scales(experiment: Experiment, width: int, seeds: np.ndarray) -> Arrays:
+def measure_scales(
+    experiment: Experiment[ScaleConfig], width: int, seeds: np.ndarray
+) -> Arrays:
     """Every scale and seed of a width.
 
     Returns:
@@ -177,7 +179,9 @@ def _norms(f: jax.Array) -> jax.Array:
     return jnp.linalg.norm(f.reshape(len(f), -1), axis=1)
 
 
-def run(experiment: Experiment, workdir: Path, report: Report) -> dict[str, Any]:
+def run(
+    experiment: Experiment[ScaleConfig], workdir: Path, report: Report
+) -> dict[str, Any]:
     """Measures what is missing in `workdir`, and summarizes; as `zoo.gap.run.run`."""
     config = experiment.config
     cells = [

@@ -21,11 +21,12 @@ import flax.linen as nn
 import numpy as np
 
 from zoo import data
+from zoo.descent.losses import LOSSES
 from zoo.gap import lr_edges, lr_summary, sides, store
 from zoo.gap.config import Config
 from zoo.gap.lr_runs import initial, runs_at_once, sweep
 from zoo.gap.nets import from_data
-from zoo.gap.run import LOSS, hyper_parameters
+from zoo.gap.run import hyper_parameters
 from zoo.gap.sweep import Arrays, Cell, Report, measure_cells, versions
 from zoo.models import Architecture
 
@@ -246,7 +247,7 @@ def run(transfer: Transfer, workdir: Path, report: Report) -> dict[str, Any]:
     network.pop("parameterization", None)
     out = {
         "schema": 1,
-        "loss": LOSS,
+        "loss": LOSSES["mse"].formula,
         "trained": getattr(narrow, "trains", "all parameters"),
         "network": network,
         "widths": list(c.widths),

@@ -3,7 +3,7 @@
 import dataclasses
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import flax.linen as nn
 import jax
@@ -36,7 +36,10 @@ def record_times(steps: int, records: int) -> np.ndarray:
     return np.unique(np.concatenate([[0], late[: records - 2], [steps]]).astype(int))
 
 
-class Experiment:
+C = TypeVar("C", bound=Config)
+
+
+class Experiment(Generic[C]):
     """A configuration with its data and infinite-width side; cells are measured on it.
 
     Args:
@@ -50,9 +53,7 @@ class Experiment:
             rate is above the critical one.
     """
 
-    def __init__(
-        self, config: Config, data_dir: str | None = None, allow_divergence=False
-    ):
+    def __init__(self, config: C, data_dir: str | None = None, allow_divergence=False):
         self.config, self.training = config, config.training()
         inputs = getattr(find_architecture(config.arch), "inputs", "any")
         self.data = data.load(

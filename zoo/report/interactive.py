@@ -108,7 +108,7 @@ def _heat(heat: Heat, axis: str) -> dict[str, Any]:
         "type": "heatmap",
         "x": list(map(float, heat.x)),
         "y": list(map(float, heat.y)),
-        "z": np.where(np.isfinite(values), values, None).tolist(),
+        "z": [[v if np.isfinite(v) else None for v in row] for row in values.tolist()],
         "xaxis": f"x{number}",
         "yaxis": f"y{number}",
         "text": heat.texts(),
