@@ -33,7 +33,7 @@ from zoo.finite.ntk import ntk_by_output
 
 # Of the adaptive steps by which flows are solved, in float64.
 RELATIVE, ABSOLUTE = 1e-8, 1e-11
-MAX_STEPS = 4096
+MAX_STEPS = 1000
 
 Quantity = Callable[[Any], jax.Array]
 
@@ -125,14 +125,30 @@ def in_time(quantity: Quantity, network: Tangent, y: Float[Array, " N"]) -> Quan
 
 
 def flow(
-    network: Tangent, params: Any, y: Float[Array, " N"], times: Float[Array, " t"]
+    network: Tangent,
+    params: Any,
+    y: Float[Array, " N"],
+    times: Float[Array, " t"],
+    grid: Float[Array, " g"] | None = None,
 ) -> tuple[Float[Array, "t N"], Float[Array, "t N N"]]:
-    """f and K2 along gradient flow at increasing times from 0; in float64 only."""
+    """Outputs and K2 along gradient flow, by Tsitouras' method of order 5.
+
+    Args:
+        network: at the train points.
+        params: where it starts.
+        y: targets.
+        times: increasing, from 0; float64.
+        grid: ends of fixed steps, the times among them; None adapts steps to an error
+            of 1e-8, for which a network with kinks would take one at each of them.
+    """
 
     def seen(_, params: Any, __) -> tuple[jax.Array, jax.Array]:
         return network.outputs(params), network.kernel(params)
 
-    return _solve(lambda _, params, __: descent(network, params, y), params, times, seen)
+    def velocity(_, params: Any, __) -> Any:
+        return descent(network, params, y)
+
+    return _solve(velocity, params, times, seen, grid)
 
 
 def truncated(
@@ -142,7 +158,7 @@ def truncated(
     points: int,
     times: Float[Array, " t"],
 ) -> tuple[Float[Array, "t N"], Float[Array, "t N N"]]:
-    """f and K2 by the hierarchy truncated at level p, whose kernel K_p is frozen.
+    """Outputs and K2 by the hierarchy truncated at p, whose kernel K_p is frozen.
 
     p = 2 is the linearized network. Nothing keeps the K2 of a truncation positive: one
     that loses this grows beyond all numbers, and is not finite from then on.
@@ -166,20 +182,28 @@ def truncated(
     return _solve(velocity, (f, *moving), times, seen)
 
 
-def _solve(velocity: Callable, start: Any, times: jax.Array, seen: Callable) -> Any:
-    """What is seen at the times, each of them the end of a step; inf where it failed."""
-    controller = dfx.ClipStepSizeController(
-        dfx.PIDController(rtol=RELATIVE, atol=ABSOLUTE), step_ts=times
-    )
+def _solve(
+    velocity: Callable,
+    start: Any,
+    times: jax.Array,
+    seen: Callable,
+    grid: jax.Array | None = None,
+) -> Any:
+    """What is seen at the times, each the end of a step; inf where it failed."""
+    if grid is None:
+        adaptive = dfx.PIDController(rtol=RELATIVE, atol=ABSOLUTE)
+        controller: Any = dfx.ClipStepSizeController(adaptive, step_ts=times)
+    else:
+        controller = dfx.StepTo(ts=grid)
     return dfx.diffeqsolve(
         dfx.ODETerm(velocity),
         dfx.Tsit5(),
         times[0],
         times[-1],
-        times[1] - times[0],
+        times[1] - times[0] if grid is None else None,
         start,
         saveat=dfx.SaveAt(ts=times, fn=seen),
         stepsize_controller=controller,
-        max_steps=MAX_STEPS,
+        max_steps=MAX_STEPS if grid is None else len(grid),
         throw=False,
     ).ys

@@ -4,7 +4,7 @@ For each seed, with Theta = K2 the empirical NTK on the train points, all output
 |.| the Frobenius norm:
 
     K2, K3, K4                root mean square over entries at initialization,
-    velocity, acceleration    |d Theta/dt| / |Theta|, |d^2 Theta/dt^2| / |Theta| at t = 0,
+    velocity, acceleration    |d Theta/dt| and |d^2 Theta/dt^2| over |Theta| at t = 0,
     drift                     |Theta_t - Theta_0| / |Theta_0|, by gradient descent and
                               by gradient flow,
     error_first, error_second the flow's Theta_t minus its Taylor polynomial in t, over
@@ -14,9 +14,11 @@ For each seed, with Theta = K2 the empirical NTK on the train points, all output
 
 Times are those of the flow; descent is seen where one is a whole number of steps, and
 tau = t lambda_max / n is time in units of the fastest mode (of the kernel that sets the
-critical rate). Everything is float64: the third power of a small time is below float32 rounding.
+critical rate). Everything is float64: the third power of a small time is below the
+rounding of float32. Where an activation has kinks the flow takes fixed steps.
 """
 
+import itertools
 from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
@@ -67,6 +69,19 @@ def flow_steps(experiment: Experiment) -> np.ndarray:
     return np.concatenate([[0.0], np.multiply(EARLY, steps[1]), steps[1:]])
 
 
+def fixed_steps(steps: np.ndarray) -> np.ndarray:
+    """A grid through all of the steps, with gaps of at most one step, [g].
+
+    >>> fixed_steps(np.array([0.0, 0.3, 1.0, 3.0])).tolist()
+    [0.0, 0.3, 1.0, 2.0, 3.0]
+    """
+    parts = [
+        np.linspace(a, b, int(np.ceil(b - a)), endpoint=False)
+        for a, b in itertools.pairwise(steps)
+    ]
+    return np.concatenate([*parts, steps[-1:]])
+
+
 def measure(
     config: HierarchyConfig, experiment: Experiment, width: int, seeds: np.ndarray
 ) -> Arrays:
@@ -80,8 +95,10 @@ def measure(
         y = y.astype(jnp.float64)
         times = jnp.asarray(eta * steps)
         whole = jnp.asarray(experiment.times)
+        smooth = sides.facts(net, experiment.limit_kind, True).smooth
+        grid = None if smooth else jnp.asarray(eta * fixed_steps(steps))
         networks = _networks(net, width, config.order)
-        seen = networks(jnp.asarray(seeds), x, y, jnp.float64(eta), times, whole)
+        seen = networks(jnp.asarray(seeds), x, y, jnp.float64(eta), times, grid, whole)
         ahead = _truncations(seen["kernels"], seen["f"][:, 0], y, times)
         arrays = compare(seen, ahead, np.asarray(y), np.asarray(times))
     taken = np.where(np.isin(steps, experiment.times), steps, np.nan)
@@ -99,7 +116,7 @@ def _networks(net: nn.Module, width: int, order: int) -> Callable:
     return jax.jit(partial(_seen, net, width, order))
 
 
-def _seen(net, width, order, seeds, x, y, eta, times, steps) -> dict[str, Any]:
+def _seen(net, width, order, seeds, x, y, eta, times, grid, steps) -> dict[str, Any]:
     """Kernels at initialization, their time derivatives, the flow and the descent."""
     network, targets = hierarchy.tangent(net, x), y.ravel()
     first = hierarchy.in_time(network.kernel, network, targets)
@@ -115,7 +132,7 @@ def _seen(net, width, order, seeds, x, y, eta, times, steps) -> dict[str, Any]:
         key = jax.random.fold_in(jax.random.key(seed), width)
         drawn = net.init(key, x[:1])["params"]
         params = jax.tree.map(lambda a: a.astype(jnp.float64), drawn)
-        f, theta = hierarchy.flow(network, params, targets, times)
+        f, theta = hierarchy.flow(network, params, targets, times, grid)
         sgd = optax.sgd(eta)
         descent = train(apply_fn, params, x, y, sgd, steps, observe).outputs
         return {
@@ -132,7 +149,7 @@ def _seen(net, width, order, seeds, x, y, eta, times, steps) -> dict[str, Any]:
 
 @jax.jit
 def _truncations(kernels, f, y, times) -> dict[str, Any]:
-    """f and K2 by the hierarchy truncated at each level, by its name "p2", ..."""
+    """Outputs and K2 of the hierarchy truncated at each level, "p2", "p3", ..."""
 
     def one(seed) -> dict[str, Any]:
         kernels, f = seed
@@ -225,7 +242,7 @@ def run(
     facts = sides.facts(
         experiment.net(config.widths[0]), experiment.limit_kind, experiment.lazy_rate()
     )
-    out = _header(config, experiment) | summarize(merged, facts)
+    out = header(config, experiment) | summarize(merged, facts)
     out["seconds"] = seconds
     store.write_json(workdir / "summary.json", out)
     return out, merged
@@ -240,8 +257,8 @@ def _merge(parts: list[Arrays]) -> Arrays:
     }
 
 
-def _header(config: HierarchyConfig, experiment: Experiment) -> dict[str, Any]:
-    """What the numbers depend on."""
+def header(config: HierarchyConfig, experiment: Experiment) -> dict[str, Any]:
+    """What the numbers depend on: data, loss, rates, versions."""
     net, widths = experiment.net(config.widths[0]), config.widths
     return {
         "schema": 1,

@@ -18,6 +18,8 @@ PREDICTIONS = ("first", "second", "p3", "p4")
 # Relative differences below this, at any time past the first steps, are the solver's;
 # those below the other one are rounding of float64.
 SOLVER, ROUNDING = 1e-8, 1e-12
+# A prediction this many times larger than the kernel at its start has been lost.
+GROWN = 1e6
 
 CLT = "the kernel has a limit"
 ODD = (
@@ -30,6 +32,9 @@ MOVES = "d Theta/dt = -(1/n) K3 (f - y), and K3 and K4 both fall as m^-1"
 FROZEN_3 = "K3 moves by K4, which is of its own size m^-1: freezing it gains no power"
 FROZEN_4 = "K4 moves by K5, of size m^-2 by the same counting as K3"
 LINEAR = "the linearized network; from the drift of its kernel"
+EVERYWHERE = (
+    "the same counting, of derivatives that exist almost everywhere: kinks are not seen"
+)
 SILENT = (
     "no prediction: the counting is for smooth activations in the NTK "
     "parameterization at a stable learning rate with a lazy limit"
@@ -61,7 +66,9 @@ def expectation(metric: str, facts: Facts) -> dict[str, Any]:
     slope, source, status = None, SILENT, None
     if lazy and facts.standard is False and facts.smooth:
         slope, source, status = EXPECTED[metric]
-    elif lazy and facts.standard is False and metric.startswith("drift"):
+    elif lazy and facts.standard is False and metric in INITIAL:
+        slope, source, status = EXPECTED[metric][0], EVERYWHERE, HEURISTIC
+    elif lazy and facts.standard is False:
         slope, source, status = -0.75, KINKED, HEURISTIC
     return {"slope": slope, "source": source, "status": status}
 
@@ -87,7 +94,7 @@ def seed_metrics(cell: Arrays) -> Arrays:
     values = {name: cell[name][:, i] for name, i in places.items() if name in cell}
     values |= {name: np.max(cell[name], axis=1) for name in LARGEST if name in cell}
     for name, value in values.items():
-        found[name] = np.where(value < SOLVER, np.nan, value)
+        found[name] = np.where((value < SOLVER) | (value > GROWN), np.nan, value)
     found["drift"] = np.where(diverged(cell), np.nan, found["drift"])
     return {k: np.where(np.isfinite(v), v, np.nan) for k, v in found.items()}
 
@@ -147,9 +154,10 @@ def _ratios(cell: Arrays) -> dict[str, dict[str, float]]:
 
 
 def _lost(cell: Arrays) -> dict[str, int]:
-    """Seeds of which a prediction is not finite at the last time."""
+    """Seeds whose flow was solved, but of which a prediction grew without bound."""
+    solved = np.isfinite(cell["drift_flow"][:, -1])
     return {
-        name: int(np.sum(~np.isfinite(cell[f"error_{name}"][:, -1])))
+        name: int(np.sum(solved & ~(cell[f"error_{name}"][:, -1] < GROWN)))
         for name in PREDICTIONS
         if f"error_{name}" in cell
     }
@@ -173,7 +181,7 @@ def summarize(cells: dict[int, Arrays], facts: Facts) -> dict[str, Any]:
         "metrics": metrics,
         "orders": {
             name: order(widest, name if name == "drift_flow" else f"error_{name}")
-            | {"expected": power}
+            | {"expected": power if facts.smooth else None}
             for name, power in ORDERS.items()
             if name == "drift_flow" or f"error_{name}" in widest
         },
@@ -182,13 +190,17 @@ def summarize(cells: dict[int, Arrays], facts: Facts) -> dict[str, Any]:
         "tau_last": float(widest["tau"][-1]),
         "times": {str(m): cells[m]["times"] for m in widths},
         "diverged": {str(m): int(np.sum(diverged(cells[m]))) for m in widths},
+        "unsolved": {
+            str(m): int(np.sum(~np.isfinite(cells[m]["drift_flow"][:, -1])))
+            for m in widths
+        },
         "lost": {str(m): _lost(cells[m]) for m in widths},
         "step_error": {str(m): _step_error(cells[m]) for m in widths},
     }
 
 
 def _step_error(cell: Arrays) -> float:
-    """Drift by descent over drift by flow, minus 1, at the last time; mean over seeds."""
+    """Drift by descent over drift by flow, minus 1, at the end; mean over seeds."""
     ratio = cell["drift"][:, -1] / cell["drift_flow"][:, -1] - 1
     ratio = ratio[np.isfinite(ratio)]
     return float(np.mean(ratio)) if len(ratio) else np.nan
