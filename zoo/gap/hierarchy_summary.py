@@ -57,7 +57,7 @@ EXPECTED = {
 }
 # Power of t of what a prediction of the kernel misses: the first derivative in time
 # that is not that of the flow. K5, the first that p = 4 lacks, enters the third.
-ORDERS = {"drift_flow": 1, "first": 2, "second": 3, "p3": 2, "p4": 3}
+ORDERS = {"drift_flow": 1.0, "first": 2.0, "second": 3.0, "p3": 2.0, "p4": 3.0}
 
 
 def expectation(metric: str, facts: Facts) -> dict[str, Any]:

@@ -100,6 +100,7 @@ def errors(summary: dict[str, Any], cells: dict[int, Arrays]) -> Plot:
             for m, cell in cells.items()
         ]
         slope = summary["orders"][name]["expected"]
+        slope = None if slope is None else int(slope)
         groups.append(lines if slope is None else [*lines, *_guide(lines[-1], slope)])
         titles.append(label if slope is None else f"{label}: t^{{{slope}}}")
     measured = f"|{THETA}_{{pred}} {MINUS} {THETA}_{{t}}| / |{THETA}_{{0}}|"

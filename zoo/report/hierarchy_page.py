@@ -202,7 +202,7 @@ def _order_sentence(summary: dict[str, Any]) -> list[str]:
     """Powers of t at the widest network."""
     said = [
         f"{ORDERS[name]} t^{number(found['value'], '.2f')}"
-        + (f" (theory {found['expected']})" if found["expected"] else "")
+        + (f" (theory {exponent(found['expected'])})" if found["expected"] else "")
         for name, found in summary["orders"].items()
         if interval(found) != "-"
     ]
