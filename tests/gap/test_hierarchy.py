@@ -94,21 +94,25 @@ def test_summary_on_disk_and_page(finished, tmp_path):
 
 def test_what_is_lost_is_counted(finished):
     """A truncation that grew, a flow that was not solved, a diverged descent."""
-    _, _, cells, experiment = finished
+    _, header, cells, experiment = finished
     cells = {m: {k: v.copy() for k, v in cell.items()} for m, cell in cells.items()}
     cells[512]["error_p3"][0, -1] = np.inf
     cells[512]["error_p4"][1, -1] = 1e9
     cells[512]["output_p4"][1, -1] = 1e9
+    cells[512]["drift_p4"][4:7, -1] = 1e308  # finite; their sum is not
     cells[512]["drift_flow"][2, -1] = np.inf
     cells[512]["loss"][3, -1] = 1e3
     known = facts(experiment.net(512), experiment.limit_kind, True)
-    summary = summarize(cells, known)
+    summary = header | summarize(cells, known)
+    assert 0.9 < summary["ratios"]["512"]["p4"]["last"] < 1.2
+    for plot in hierarchy.PLOTS:
+        figures.draw(plot(summary, cells))
     assert summary["lost"]["512"] == {"first": 0, "second": 0, "p3": 1, "p4": 1}
     assert summary["unsolved"] == {"512": 1, "4096": 0}
     assert summary["diverged"] == {"512": 1, "4096": 0}
     for name in ("error_p3", "error_p4", "output_p4", "drift_flow", "drift"):
         assert summary["metrics"][name]["slope"]["seeds"] == 23, name
-    said = " ".join(hierarchy_page.sentences(summary | {"widths": [512, 4096]}))
+    said = " ".join(hierarchy_page.sentences(summary))
     for words in ("K3 frozen grows without bound: 1", "was not solved: 1", "diverged"):
         assert words in said
 

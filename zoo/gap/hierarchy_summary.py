@@ -140,11 +140,16 @@ def rms_slope(widths: Any, values: np.ndarray) -> dict[str, Any]:
 
 
 def _ratios(cell: Arrays) -> dict[str, dict[str, float]]:
-    """Predicted over measured drift of the flow, mean over seeds, at two times."""
+    """Predicted over measured drift of the flow, mean over seeds, at two times.
+
+    Seeds whose prediction grew without bound are left out; `_lost` counts them.
+    """
     out: dict[str, dict[str, float]] = {}
     for name in (p for p in PREDICTIONS if f"drift_{p}" in cell):
+        drift = cell[f"drift_{name}"]
+        drift = np.where(drift < GROWN, drift, np.nan)
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = cell[f"drift_{name}"] / cell["drift_flow"]
+            ratio = drift / cell["drift_flow"]
         picked = {"middle": ratio[:, middle(cell)], "last": ratio[:, -1]}
         out[name] = {
             place: float(np.mean(v[np.isfinite(v)])) if np.isfinite(v).any() else np.nan

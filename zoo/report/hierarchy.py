@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.gap.hierarchy_summary import ROUNDING
+from zoo.gap.hierarchy_summary import GROWN, ROUNDING
 from zoo.report import scale
 from zoo.report.plots import (
     BLACK,
@@ -158,7 +158,8 @@ RATIOS, ERRORS = (0.5, 1.5), (ROUNDING, 3.0)  # of the axes
 
 def median(cell: Arrays, name: str) -> np.ndarray:
     """Median over seeds of a recorded series, [t]; NaN where it is no number."""
-    value = np.median(np.nan_to_num(cell[name], nan=np.inf), axis=0)
+    known = cell[name] < GROWN  # False of what is no number
+    value = np.median(np.where(known, cell[name], np.inf), axis=0)
     return np.where(np.isfinite(value), value, np.nan)
 
 
@@ -196,8 +197,10 @@ def _drift(m: int, cell: Arrays) -> list[Line]:
 
 def _ratio(cell: Arrays, name: str) -> np.ndarray:
     """Median over seeds of predicted over measured drift."""
+    drift = cell[f"drift_{name}"]
+    drift = np.where(drift < GROWN, drift, np.inf)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = cell[f"drift_{name}"] / cell["drift_flow"]
+        ratio = drift / cell["drift_flow"]
     return median({"ratio": ratio}, "ratio")
 
 
