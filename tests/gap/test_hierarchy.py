@@ -123,6 +123,12 @@ def test_kinks_and_other_scales_have_their_own_expectations(finished):
     known = facts(kinked, experiment.limit_kind, True)
     assert expectation("K3", known)["status"] == "heuristic"
     assert expectation("error_p4", known)["slope"] == -0.75
+    deep = HierarchyConfig(depth=2).base().network(8, 1)
+    known = facts(deep, experiment.limit_kind, True)
+    assert [expectation(k, known)["status"] for k in ("K2", "K3")] == [
+        "theory",
+        "heuristic",
+    ]
     standard = HierarchyConfig(parameterization="standard").base().network(8, 1)
     known = facts(standard, experiment.limit_kind, True)
     assert expectation("K3", known)["slope"] is None

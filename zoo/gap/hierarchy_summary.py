@@ -23,9 +23,10 @@ GROWN = 1e6
 
 CLT = "the kernel has a limit"
 ODD = (
-    "derived from the sign symmetry of the readout and a mean over m units; power "
-    "counting of Dyer & Gur-Ari 2020 gives it at any depth (the general bound for "
-    "level r, m^-(r/2-1), would be -1/2; Huang & Yau 2020)"
+    "derived from the sign symmetry of the readout and a mean over m units, for one "
+    "wide layer; with more, power counting as conjectured by Dyer & Gur-Ari 2020 (the "
+    "bound of Huang & Yau 2020 for level r, m^-(r/2-1), would be -1/2; both recalled, "
+    "not read again)"
 )
 EVEN = "a mean over m units, as the bound m^-(r/2-1) of Huang & Yau 2020 at r = 4"
 MOVES = "d Theta/dt = -(1/n) K3 (f - y), and K3 and K4 both fall as m^-1"
@@ -66,6 +67,8 @@ def expectation(metric: str, facts: Facts) -> dict[str, Any]:
     slope, source, status = None, SILENT, None
     if lazy and facts.standard is False and facts.smooth:
         slope, source, status = EXPECTED[metric]
+        if not facts.shallow and metric != "K2":
+            status = HEURISTIC
     elif lazy and facts.standard is False and metric in INITIAL:
         slope, source, status = EXPECTED[metric][0], EVERYWHERE, HEURISTIC
     elif lazy and facts.standard is False:

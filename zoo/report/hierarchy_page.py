@@ -199,12 +199,12 @@ def _finding(name: str, summary: dict[str, Any]) -> str:
 
 
 def _order_sentence(summary: dict[str, Any]) -> list[str]:
-    """Powers of t at the widest network."""
+    """Powers of t at the widest network; kinks are met at random, and leave none."""
     said = [
-        f"{ORDERS[name]} t^{number(found['value'], '.2f')}"
-        + (f" (theory {exponent(found['expected'])})" if found["expected"] else "")
+        f"{ORDERS[name]} t^{number(found['value'], '.2f')} "
+        f"(theory {exponent(found['expected'])})"
         for name, found in summary["orders"].items()
-        if interval(found) != "-"
+        if found["expected"] is not None and interval(found) != "-"
     ]
     if not said:
         return []
