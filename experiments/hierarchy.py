@@ -18,6 +18,7 @@ from experiments.progress import progress
 from zoo.gap import store
 from zoo.gap.hierarchy import header, prepare, run
 from zoo.gap.hierarchy_config import HierarchyConfig
+from zoo.layers import ACTIVATIONS
 from zoo.report import hierarchy_page as page
 
 settings.define(
@@ -25,6 +26,9 @@ settings.define(
     {
         "limit": "Whose largest eigenvalue sets the learning rate: auto, monte_carlo, "
         "none, or package.module:name of kernel(x1, x2, get).",
+        "depth": "Hidden layers; default by architecture, of mlp 1.",
+        "activation": f"{', '.join(sorted(ACTIVATIONS))}; default by architecture, of "
+        "mlp tanh.",
         "order": "The highest tangent kernel: 3 or 4.",
         "n_train": "Train points n; with k outputs K4 has (n k)^4 entries.",
         "records": "Steps at which the kernel is kept, log-spaced.",

@@ -163,3 +163,11 @@ def test_refusals():
         HierarchyConfig(widths=(0, 8))
     with pytest.raises(ValueError, match="K4 has 1000\\^4 entries"):
         prepare(HierarchyConfig(dataset="digits", widths=(8,), n_train=100))
+
+
+def test_defaults_of_mlp_are_no_one_elses():
+    config = HierarchyConfig()
+    assert (config.dataset, config.depth, config.activation) == ("sphere", 1, "tanh")
+    other = HierarchyConfig(arch="deq", widths=(8,))  # has no depth
+    assert (other.depth, other.activation) == (None, None)
+    assert prepare(other).net(8).width == 8

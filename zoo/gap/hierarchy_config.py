@@ -6,6 +6,8 @@ from typing import Any
 from zoo.gap.config import Config
 
 ORDERS = (3, 4)
+# What None stands for: smooth, and with one wide layer, of which theory says most.
+MLP = {"dataset": "sphere", "depth": 1, "activation": "tanh"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,12 +16,13 @@ class HierarchyConfig:
 
     Attributes:
         arch: name in `zoo.models.ARCHITECTURES`, or "package.module:Class".
-        dataset: name in `zoo.data.DATASETS` or path of a .npz file.
+        dataset: name in `zoo.data.DATASETS` or path of a .npz file; None takes the
+            architecture's natural one, as for the next two and sigma_w, sigma_b its
+            defaults, except of "mlp": see `MLP`.
         widths: widths m, increasing.
-        depth: hidden layers; None takes the architecture's default, as for the next
-            three.
+        depth: hidden layers.
         activation: name in `zoo.layers.ACTIVATIONS`.
-        sigma_w: scale of the weights; None takes the activation's default.
+        sigma_w: scale of the weights.
         sigma_b: scale of the biases.
         parameterization: "ntk", "standard", ...
         net: other hyper-parameters of the architecture, "name=value" each.
@@ -38,10 +41,10 @@ class HierarchyConfig:
     """
 
     arch: str = "mlp"
-    dataset: str = "sphere"
+    dataset: str | None = None
     widths: tuple[int, ...] = (128, 256, 512, 1024, 2048, 4096)
-    depth: int | None = 1
-    activation: str | None = "tanh"
+    depth: int | None = None
+    activation: str | None = None
     sigma_w: float | None = None
     sigma_b: float | None = None
     parameterization: str | None = None
@@ -60,7 +63,12 @@ class HierarchyConfig:
     memory_gb: float = 1.0
 
     def __post_init__(self):
-        object.__setattr__(self, "widths", self.base().widths)
+        for name, value in MLP.items() if self.arch == "mlp" else ():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        base = self.base()
+        for name in ("widths", "dataset"):
+            object.__setattr__(self, name, getattr(base, name))
         if self.order not in ORDERS:
             raise ValueError(f"--order={self.order} is not allowed: it takes 3 or 4.")
 

@@ -247,7 +247,8 @@ def _exponents(summary: dict[str, Any]) -> list[str]:
     ]
     between = "Exponent between neighbouring widths [95 %]."
     return [
-        tables.table(["width", *widths, *HEAD], rows(summary), said),
+        f"<p>{formula(said)}</p>",
+        tables.table(["width", *widths, *HEAD], rows(summary)),
         tables.table(["", "expected", "status", "source"], sources, words=True),
         tables.table(["width", *pairs], local, between),
     ]
