@@ -30,12 +30,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from zoo.descent.losses import LOSSES
 from zoo.finite import hierarchy
 from zoo.finite.train import train
 from zoo.gap import sides, store
 from zoo.gap.hierarchy_config import HierarchyConfig
 from zoo.gap.hierarchy_summary import summarize
-from zoo.gap.run import LOSS, Experiment, cell_name, hyper_parameters, trained
+from zoo.gap.run import Experiment, cell_name, hyper_parameters, trained
 from zoo.gap.sweep import Cell, Report, measure_cells, versions
 from zoo.infinite.precision import float64
 
@@ -264,7 +265,7 @@ def header(config: HierarchyConfig, experiment: Experiment) -> dict[str, Any]:
         "schema": 1,
         "arch": config.arch,
         "dataset": config.dataset,
-        "loss": LOSS,
+        "loss": LOSSES["mse"].formula,
         "trained": trained(net),
         "network": hyper_parameters(net),
         "outputs": experiment.data.y_train.shape[1],
