@@ -67,13 +67,14 @@ def test_a_linear_network_has_no_nonlinear_gap(
         )(params)
     want = objective.outputs(f)
     theta = ntk_by_output(net, params, x[:N])
-    got = jax.jit(
-        lambda p, theta: (
-            train_linearized(
-                apply_fn, p, theta, x, y, rate, times, 25, optimizer, objective
-            ).outputs
-        )
-    )(params, theta)
+    with jax.numpy_dtype_promotion("standard"):
+        got = jax.jit(
+            lambda p, theta: (
+                train_linearized(
+                    apply_fn, p, theta, x, y, rate, times, 25, optimizer, objective
+                ).outputs
+            )
+        )(params, theta)
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-10)
     assert np.abs(want[-1] - want[0]).max() > 1e-2
 

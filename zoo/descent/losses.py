@@ -103,8 +103,8 @@ def find_loss(name: str) -> Loss:
         >>> import jax.numpy as jnp
         >>> from zoo.descent.losses import find_loss
         >>> f, y = jnp.asarray([[1.0], [0.5]]), jnp.asarray([[1.0], [1.0]])
-        >>> find_loss("hinge").gradient(f, y).tolist()  # the first is at the kink
-        [[0.0], [-1.0]]
+        >>> find_loss("hinge").gradient(f, y)[0, 0] == 0  # at the kink
+        Array(True, dtype=bool)
     """
     check_name("--loss", name, LOSSES)
     return LOSSES[name]
