@@ -19,9 +19,11 @@ FILES = {
 }
 
 COMPAT = "zoo.infinite.neural_tangents"
+CONVOLVED = "zoo.infinite.convolved"
 PRECISION = "zoo.infinite.precision"
 LOW = {
     COMPAT,
+    CONVOLVED,
     PRECISION,
     "zoo.names",
     "zoo.graphs",
@@ -35,7 +37,8 @@ LOW = {
 # A room, and the other rooms that it may import. A module is in the room with the
 # longest name that fits.
 ALLOWED = {
-    COMPAT: set(),
+    COMPAT: {CONVOLVED},
+    CONVOLVED: set(),
     PRECISION: set(),
     "zoo.names": set(),
     "zoo.graphs": {"zoo.names"},

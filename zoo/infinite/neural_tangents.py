@@ -42,6 +42,8 @@ import scipy
 from jax import lax
 from jax.interpreters import ad
 
+from zoo.infinite.convolved import convolved_covariance
+
 VERSION = "0.6.5"
 INSTALL = f"pip install --no-deps neural-tangents=={VERSION}"
 
@@ -158,6 +160,9 @@ def _patch(module: types.ModuleType) -> None:
     # deprecated.
     empirical.jnp = _Overlay(jnp, size=np.size, shape=np.shape, dtype=_dtype)
     empirical._get_flops = _flops
+
+    # In float64 its convolutions end the process on some CPUs.
+    module._src.stax.linear._conv_kernel_full_spatial_shared = convolved_covariance
 
     # The backward pass asks for a scope of names, for internal checks, and for
     # dynamic shapes: the first is empty, the second off, the third unknown to JAX.
