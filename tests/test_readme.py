@@ -25,6 +25,16 @@ def test_library_example_runs_as_a_user_runs_it(tmp_path):
     assert 0.01 < float(done.stdout) < 0.4
 
 
+def test_the_example_of_predictions_runs(tmp_path):
+    text = (ROOT / "docs" / "training.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code += "print(f.shape, law.covariance.shape, steps.shape, flow.shape)"
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "(3, 12, 1) (12, 12) (20, 12, 1) (20, 12, 1)\n"
+
+
 def test_commands_and_files_named_exist():
     targets = (ROOT / "Makefile").read_text()
     for target in re.findall(r"(?m)(?:^|`)make (\w+)", README):
