@@ -7,8 +7,8 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from scipy.integrate import solve_ivp
 
+from zoo.descent.losses import find_loss
 from zoo.finite import hierarchy
-from zoo.finite.train import mse
 from zoo.infinite.precision import float64
 from zoo.models import MLP, RandomFeatures
 
@@ -102,7 +102,8 @@ def test_k4_is_the_finite_difference_of_k3(tanh, kernels):
 def loss_and_kernel(setup):
     """Gradient of the library's loss, and J J^T, as functions of a flat vector."""
     _, _, y, _, f, _ = setup
-    gradient = jax.jit(jax.grad(lambda p: mse(f(p).reshape(y.shape), y)))
+    square = find_loss("mse").mean
+    gradient = jax.jit(jax.grad(lambda p: square(f(p).reshape(y.shape), y)))
     jacobian = jax.jacrev(f)
     return gradient, jax.jit(lambda p: jacobian(p) @ jacobian(p).T)
 
