@@ -129,6 +129,7 @@ def test_header_states_rates_and_time(rates, chi1, lines):
     by_width = dict(zip(config.widths, rates, strict=True))
     experiment = SimpleNamespace(
         config=config,
+        training=config.training(),
         learning_rate=lambda m: by_width[m],
         critical_rate=lambda m: 2 * by_width[m],
         net=zoo.MLP,
@@ -138,6 +139,10 @@ def test_header_states_rates_and_time(rates, chi1, lines):
     )
     said = text.header(experiment).splitlines()
     assert len(said) == lines
+    method = (
+        "loss L = 1/(2n) sum_i |f(x_i) - y_i|^2; full-batch gradient descent, on all"
+    )
+    assert said[1].startswith(method)
     rate = said[3] if chi1 is None else said[4]
     assert "learning rate 0.3 = 0.50 x critical (0.6" in rate
     assert "100 steps reach time t = 30" in rate
