@@ -34,6 +34,7 @@ from zoo.descent.losses import LOSSES
 from zoo.finite import hierarchy
 from zoo.finite.train import train
 from zoo.gap import sides, store
+from zoo.gap.cell import initialize
 from zoo.gap.hierarchy_config import HierarchyConfig
 from zoo.gap.hierarchy_summary import summarize
 from zoo.gap.run import Experiment, cell_name, hyper_parameters, trained
@@ -130,8 +131,7 @@ def _seen(net, width, order, seeds, x, y, eta, times, grid, steps) -> dict[str, 
         return network.outputs(params), network.kernel(params)
 
     def one(seed: jax.Array) -> dict[str, Any]:
-        key = jax.random.fold_in(jax.random.key(seed), width)
-        drawn = net.init(key, x[:1])["params"]
+        drawn = initialize(net, width, seed, x)
         params = jax.tree.map(lambda a: a.astype(jnp.float64), drawn)
         f, theta = hierarchy.flow(network, params, targets, times, grid)
         sgd = optax.sgd(eta)

@@ -30,7 +30,7 @@ from zoo.data import Dataset
 from zoo.finite.ntk import empirical_ntk, ntk_by_output
 from zoo.finite.train import train
 from zoo.gap import kernel_machine as km
-from zoo.gap.cell import points, seeds_at_once
+from zoo.gap.cell import initialize, points, seeds_at_once
 
 Arrays = dict[str, np.ndarray]
 FULL = ("distance_full", "drift_full")
@@ -109,9 +109,8 @@ def _evolve(net, width, together, ntk_bytes, full_kernel, seeds, x, y, rate, tim
     """Outputs [s, t, N, k], kernels [s, t, N, n], and how far the full kernel moves."""
     n = len(y)
 
-    def initialize(seed: jax.Array) -> Any:
-        key = jax.random.fold_in(jax.random.key(seed), width)
-        return net.init(key, x[:1])["params"]
+    def draw(seed: jax.Array) -> Any:
+        return initialize(net, width, seed, x)
 
     def apply(params: Any, x: jax.Array) -> Any:
         return net.apply({"params": params}, x)
@@ -135,7 +134,7 @@ def _evolve(net, width, together, ntk_bytes, full_kernel, seeds, x, y, rate, tim
         return seen | {"distance_full": 0.5 * apart, "drift_full": drift}
 
     # Initialization is not batched: XLA takes three times as long to compile it so.
-    return jax.lax.map(descend, jax.lax.map(initialize, seeds), batch_size=together)
+    return jax.lax.map(descend, jax.lax.map(draw, seeds), batch_size=together)
 
 
 def derive(

@@ -116,7 +116,7 @@ def _orders(batches: np.ndarray, networks: int) -> jax.Array:
 
 
 def _product(kernel: Any, n: int) -> Callable[[jax.Array], jax.Array]:
-    """C -> Theta(X, X) c, [n, k] -> [n, k]."""
+    """The map c -> Theta(X, X) c, [n, k] -> [n, k]."""
     if isinstance(kernel, Tiles):
         return kernel.product
     rows = kernel.shape[1]
