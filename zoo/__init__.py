@@ -1,8 +1,8 @@
 """A zoo of over-parameterized networks, each finite and infinitely wide.
 
-Raises ImportError at a jaxlib after 0.10.1 unless `XLA_FLAGS` switches off what makes its
-numbers on CPUs silently wrong: the YNN fusions of XLA (jax issues 39103, 39257), and on
-x86 the code for AVX-512 (the kernels of convolutional networks are off by 1e-3).
+Raises ImportError at a jaxlib after 0.10.1 unless `XLA_FLAGS` switches off what makes
+its numbers on CPUs silently wrong: the YNN fusions of XLA (jax issues 39103, 39257),
+and on x86 the code for AVX-512 (kernels of convolutional networks are off by 1e-3).
 """
 
 import os
@@ -10,16 +10,16 @@ import platform
 
 import jaxlib
 
-_FLAGS = ["--xla_cpu_experimental_ynn_fusion_type="]
-if platform.machine().lower() in ("x86_64", "amd64"):
-    _FLAGS.append("--xla_cpu_max_isa=AVX2")
-
 if jaxlib.version.__version_info__ > (0, 10, 1) and any(
-    flag not in os.environ.get("XLA_FLAGS", "") for flag in _FLAGS
+    flag not in os.environ.get("XLA_FLAGS", "")
+    for flag in (
+        flags := ["--xla_cpu_experimental_ynn_fusion_type="]
+        + ["--xla_cpu_max_isa=AVX2"] * (platform.machine() in ("x86_64", "AMD64"))
+    )
 ):
     raise ImportError(
         f"jaxlib {jaxlib.__version__} computes wrong numbers on CPUs, without a word "
-        f"(jax issue 39103): export XLA_FLAGS='{' '.join(_FLAGS)}' "
+        f"(jax issue 39103): export XLA_FLAGS='{' '.join(flags)}' "
         "or pip install jax==0.10.1"
     )
 

@@ -4,8 +4,9 @@ import importlib.metadata
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -26,12 +27,14 @@ class Cell(NamedTuple):
         work: its share of the whole, in any unit.
         measure: what it measures, by name.
         about: what `run.json` holds besides, asked after it was measured.
+        config: what it depends on beside the configuration of the whole.
     """
 
     name: str
     work: float
     measure: Callable[[], Arrays]
     about: Callable[[], dict[str, Any]] = dict
+    config: Mapping[str, Any] = MappingProxyType({})
 
 
 def measure_cells(
@@ -51,14 +54,14 @@ def measure_cells(
     done = np.cumsum([cell.work for cell in cells])
     found, seconds = [], 0.0
     for cell, share in zip(cells, done / done[-1], strict=True):
-        folder = workdir / "cells" / cell.name
-        arrays = store.read_cell(folder, config)
+        folder, own = workdir / "cells" / cell.name, {**config, **cell.config}
+        arrays = store.read_cell(folder, own)
         if arrays is None:
             began = time.monotonic()
             arrays = cell.measure()
             took = time.monotonic() - began
             said = {"seconds": took, "versions": versions(), **cell.about()}
-            store.write_cell(folder, config, arrays, said)
+            store.write_cell(folder, own, arrays, said)
             report(f"{cell.name}: {took:.1f} s", share)
         else:
             report(f"{cell.name}: on disk", share)
