@@ -10,18 +10,16 @@ import platform
 
 import jaxlib
 
-if jaxlib.version.__version_info__ > (0, 10, 1) and any(
-    flag not in os.environ.get("XLA_FLAGS", "")
-    for flag in (
-        flags := ["--xla_cpu_experimental_ynn_fusion_type="]
-        + ["--xla_cpu_max_isa=AVX2"] * (platform.machine() in ("x86_64", "AMD64"))
-    )
-):
-    raise ImportError(
-        f"jaxlib {jaxlib.__version__} computes wrong numbers on CPUs, without a word "
-        f"(jax issue 39103): export XLA_FLAGS='{' '.join(flags)}' "
-        "or pip install jax==0.10.1"
-    )
+if jaxlib.version.__version_info__ > (0, 10, 1):
+    flags = ["--xla_cpu_experimental_ynn_fusion_type="]
+    if platform.machine() in ("x86_64", "AMD64"):
+        flags.append("--xla_cpu_max_isa=AVX2")
+    if not all(flag in os.environ.get("XLA_FLAGS", "") for flag in flags):
+        raise ImportError(
+            f"jaxlib {jaxlib.__version__} computes wrong numbers on CPUs, without a "
+            f"word (jax issue 39103): export XLA_FLAGS='{' '.join(flags)}' "
+            "or pip install jax==0.10.1"
+        )
 
 from zoo.finite.monte_carlo import monte_carlo_kernel_fn
 from zoo.finite.ntk import empirical_ntk
