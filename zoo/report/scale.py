@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 # A curve that leaves its start by more than this factor has diverged; the axis stays.
 RUNAWAY = 1e4
@@ -74,6 +75,27 @@ def unit_axis(title: str, groups: Any) -> Axis:
     """From 0 to 1, for shares."""
     marks = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
     return Axis(title, 0.0, 1.0, tuple((v, f"{v:g}") for v in marks), log=False)
+
+
+def linear_axis(title: str, values: Any) -> Axis:
+    """Around all finite values, with about five ticks."""
+    values = np.ravel(np.asarray(values, float))
+    values = values[np.isfinite(values)]
+    low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
+    pad = 0.04 * (high - low) or 0.1 * abs(high) or 1.0
+    ticks = MaxNLocator(5).tick_values(low - pad, high + pad)
+    inside = [float(tick) for tick in ticks if low - pad <= tick <= high + pad]
+    marks = tuple((tick, f"{tick:.4g}") for tick in inside)
+    return Axis(title, float(low - pad), float(high + pad), marks, log=False)
+
+
+def positive_axis(title: str, values: Any) -> Axis:
+    """Logarithmic, around all finite positive values."""
+    values = np.ravel(np.asarray(values, float))
+    values = values[np.isfinite(values) & (values > 0)]
+    low, high = (values.min(), values.max()) if len(values) else (0.1, 1.0)
+    low, high = float(low / 1.2), float(high * 1.2)
+    return Axis(title, low, high, log_ticks(low, high))
 
 
 def width_axis(title: str, widths: list[int]) -> Axis:

@@ -91,7 +91,7 @@ def measure_curve(
             start = axes @ (y - apply(params, x))
             return {
                 "curve": jnp.linalg.norm(found.outputs - y[None], axis=(1, 2)) / size,
-                "predicted": jnp.linalg.norm(shrunk * start[:, 0], axis=1) / size,
+                "predicted": jnp.linalg.norm(shrunk * start.T, axis=1) / size,
             }
 
         return by_seed(measure, seeds, width)
@@ -134,7 +134,7 @@ CURVE = Measurement(
     "curve",
     measure_curve,
     {
-        "smoke": {"widths": (32, 128, 512), "seeds": 4, "n": 8, "steps": 40},
+        "smoke": {"widths": (64, 256, 1024), "seeds": 96, "n": 6, "steps": 30},
         "default": {
             "widths": (512, 1024, 2048, 4096, 8192),
             "seeds": 24,

@@ -33,8 +33,8 @@ VERDICTS = ("holds", "violated", "inconclusive", "unjudged", "unmeasured")
 class Equals(NamedTuple):
     """The quantity is `value`; an interval wider than `widest` does not settle it."""
 
-    value: float
-    widest: float = WIDEST
+    value: float | int
+    widest: float | int = WIDEST
 
     def verdict(self, low: float, high: float) -> str:
         """Of an interval."""
@@ -53,7 +53,7 @@ class Equals(NamedTuple):
 class AtMost(NamedTuple):
     """The quantity is `value` or less."""
 
-    value: float
+    value: float | int
 
     def verdict(self, low: float, high: float) -> str:
         """Of an interval."""
@@ -72,7 +72,7 @@ class AtMost(NamedTuple):
 class AtLeast(NamedTuple):
     """The quantity is `value` or more."""
 
-    value: float
+    value: float | int
 
     def verdict(self, low: float, high: float) -> str:
         """Of an interval."""
@@ -108,7 +108,7 @@ class Measurement:
     name: str
     run: Callable[..., dict[str, np.ndarray]]
     sizes: Mapping[str, Mapping[str, Any]]
-    seconds: float = 30.0
+    seconds: float | int = 30
     dataset: str = ""
 
 
