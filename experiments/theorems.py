@@ -57,8 +57,8 @@ def main() -> None:
     store.open_workdir(workdir, {"scale": SCALE.value})
     store.write_text(workdir / "flags.txt", edge.flags_text())
     with progress("theorems") as report:
-        found = measure(papers, SCALE.value, workdir, report, DATA_DIR.value)
-    summary = summarize(papers, SCALE.value, found)
+        found, seconds = measure(papers, SCALE.value, workdir, report, DATA_DIR.value)
+    summary = summarize(papers, SCALE.value, found, seconds)
     store.write_json(workdir / "summary.json", summary)
     path = page.write(workdir, papers, summary, found)
     print(scoreboard(summary))

@@ -35,7 +35,10 @@ def opening(summary: dict[str, Any]) -> str:
     found = [row["verdict"] for row in summary["rows"]]
     counts = {verdict: found.count(verdict) for verdict in VERDICTS}
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    return f"{len(found)} claims at the {summary['scale']} size: {said}."
+    return (
+        f"{len(found)} claims at the {summary['scale']} size: {said}. Measured in "
+        f"{summary['seconds'] / 60:.0f} minutes on {summary['machine']}."
+    )
 
 
 def measured(row: Mapping[str, Any]) -> str:
@@ -221,7 +224,11 @@ def _facts(summary: dict[str, Any]) -> str:
 
 def markdown(papers: Sequence[Paper], summary: dict[str, Any]) -> str:
     """The scoreboard for `docs/theorems.md`."""
-    said = [opening(summary), ""]
+    which = papers[0].name if len(papers) == 1 else "all"
+    command = f"python -m experiments.theorems --paper={which}"
+    command += f" --scale={summary['scale']}"
+    versions = ", ".join(f"{k} {v}" for k, v in summary["versions"].items() if v)
+    said = [f"`{command}`", "", opening(summary), "", f"({versions}.)", ""]
     for paper in papers:
         rows = [row for row in summary["rows"] if row["paper"] == paper.name]
         said += [f"## [{paper.title}](theorems/{paper.name}.md)", "", *_lines(rows), ""]

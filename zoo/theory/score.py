@@ -1,5 +1,7 @@
 """The scoreboard: every measurement taken once, every claim judged."""
 
+import os
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ def measure(
     workdir: Path,
     report: Report,
     data_dir: str | None = None,
-) -> dict[str, dict[str, Arrays | str]]:
+) -> tuple[dict[str, dict[str, Arrays | str]], float]:
     """Takes the measurements that are not on disk yet.
 
     Args:
@@ -31,7 +33,8 @@ def measure(
         data_dir: a folder of data files.
 
     Returns:
-        arrays by paper and measurement; why there are none, where data is missing.
+        arrays by paper and measurement, or why there are none, where data is missing;
+        and the seconds that all measurements took, whenever that was.
     """
     found: dict[str, dict[str, Arrays | str]] = {paper.name: {} for paper in papers}
     cells, places = [], []
@@ -42,11 +45,12 @@ def measure(
                 places.append((paper.name, measurement.name))
             except (FileNotFoundError, ConnectionError) as error:
                 found[paper.name][measurement.name] = str(error)
+    seconds = 0.0
     if cells:
-        arrays, _ = measure_cells(cells, workdir, {"scale": scale}, report)
+        arrays, seconds = measure_cells(cells, workdir, {"scale": scale}, report)
         for (paper_name, name), array in zip(places, arrays, strict=True):
             found[paper_name][name] = array
-    return found
+    return found, seconds
 
 
 def _cell(
@@ -76,7 +80,10 @@ def scores(paper: Paper, found: dict[str, Arrays | str]) -> list[tuple[Claim, Sc
 
 
 def summarize(
-    papers: Sequence[Paper], scale: str, found: dict[str, dict[str, Arrays | str]]
+    papers: Sequence[Paper],
+    scale: str,
+    found: dict[str, dict[str, Arrays | str]],
+    seconds: float,
 ) -> dict[str, Any]:
     """The scoreboard as plain values, for `summary.json` and the report."""
     rows = [
@@ -98,4 +105,6 @@ def summarize(
         for paper in papers
         for claim, score in scores(paper, found[paper.name])
     ]
-    return {"scale": scale, "rows": rows, "versions": versions()}
+    machine = f"{os.cpu_count()} cores, {platform.machine()}"
+    facts = {"scale": scale, "seconds": seconds, "machine": machine}
+    return facts | {"rows": rows, "versions": versions()}
