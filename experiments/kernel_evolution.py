@@ -15,6 +15,7 @@ from absl import flags
 from experiments import edge, settings
 from experiments.progress import progress
 from zoo.gap import store
+from zoo.gap.config import METHOD
 from zoo.gap.kernel_evolution import Evolution, KernelConfig, run
 from zoo.report import kernel_page
 
@@ -26,7 +27,7 @@ ABOUT = {
     "takes the interpolant of least norm.",
     "full_kernel": "Measures also the kernel of all pairs of outputs, start and end.",
 }
-settings.define(KernelConfig, ABOUT)
+settings.define(KernelConfig, ABOUT, ("loss", *METHOD))
 WORKDIR = flags.DEFINE_string(
     "workdir", "runs/kernel_evolution", "Where results are kept."
 )

@@ -14,6 +14,7 @@ from absl import flags
 from experiments import edge, settings
 from experiments.progress import progress
 from zoo.gap import store
+from zoo.gap.config import METHOD
 from zoo.gap.lazy_scale import ScaleConfig, flow_times, run
 from zoo.gap.run import Experiment, trained
 from zoo.report import scales
@@ -25,6 +26,7 @@ settings.define(
         "steps": "The flow lasts --steps times the learning rate.",
         "records": "Times at which outputs are kept, log-spaced.",
     },
+    METHOD,
 )
 WORKDIR = flags.DEFINE_string("workdir", "runs/lazy_scale", "Where results are kept.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data files.")
@@ -33,7 +35,8 @@ DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data files.")
 def main() -> None:
     """Measures, reports, and says what was found."""
     try:
-        experiment = Experiment(settings.read(ScaleConfig), DATA_DIR.value)
+        # A flow has no edge of stability: the rate sets the time it lasts.
+        experiment = Experiment(settings.read(ScaleConfig), DATA_DIR.value, True)
     except (ValueError, FileNotFoundError) as e:
         edge.fail(e)
     config, workdir = experiment.config, Path(WORKDIR.value)

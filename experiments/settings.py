@@ -1,7 +1,7 @@
 """Flags from a frozen configuration, and the configuration that the flags state."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from absl import flags
@@ -73,16 +73,24 @@ HELP = {
 C = TypeVar("C")
 
 
-def define(kind: type, about: dict[str, str] | None = None, **defaults: Any) -> None:
+def define(
+    kind: type,
+    about: dict[str, str] | None = None,
+    fixed: Sequence[str] = (),
+    **defaults: Any,
+) -> None:
     """Defines a flag for every field of a dataclass.
 
     Args:
         kind: the configuration.
         about: help of the fields that `HELP` does not describe, or not rightly here.
+        fixed: fields that the program does not vary, and that have no flag.
         defaults: of fields, instead of the dataclass's own.
     """
     said = HELP | (about or {})
     for field in dataclasses.fields(kind):
+        if field.name in fixed:
+            continue
         value: Any = defaults.get(field.name, field.default)
         if isinstance(value, tuple):
             value = list(map(str, value))
@@ -95,7 +103,8 @@ def read(kind: type[C]) -> C:
     Raises:
         ValueError: it refuses a value, or a list holds what is no number.
     """
-    fields: Any = dataclasses.fields(kind)  # type: ignore[arg-type]
+    every: Any = dataclasses.fields(kind)  # type: ignore[arg-type]
+    fields = [field for field in every if field.name in flags.FLAGS]
     values: dict[str, Any] = {f.name: flags.FLAGS[f.name].value for f in fields}
     for field in fields:
         if field.type in LISTS:

@@ -67,4 +67,4 @@ def loss_gradient(
         return loss.gradient(f, y) / len(y)
     rows = batches[step]
     seen = loss.gradient(f[rows], y[rows]) / len(rows)
-    return jnp.zeros_like(f).at[rows].set(seen)
+    return jnp.zeros_like(f).at[rows].add(seen)

@@ -194,6 +194,7 @@ def _train_seeds(
 
     Initialization is not batched: XLA takes three times as long to compile it so.
     """
+    mirrored = isinstance(net, Mirrored)
 
     def draw(seed: jax.Array):
         return initialize(net, width, seed, x)
@@ -214,7 +215,10 @@ def _train_seeds(
             warm,
             objective,
         )
-        size = training.alpha * jnp.sqrt(jnp.mean(f[0] ** 2))
+        one: Any = f[0]
+        if mirrored:
+            one = net.net.apply({"params": params["plus"]}, x)
+        size = training.alpha * jnp.sqrt(jnp.mean(one**2))
         return Trained(params, end, objective.outputs(f), size, roots)
 
     starts = (jax.lax.map(draw, seeds), orders)
@@ -225,7 +229,8 @@ def _objective(
     net: nn.Module, training: Training, params: Any, x: jax.Array, order: jax.Array
 ) -> Objective:
     """What one seed minimizes, from its parameters at initialization."""
-    origin = _apply(net)(params, x) if training.center else None
+    # Two mirrored copies differ at the start as far as a compiler rounds them apart.
+    origin = None if training.random_start else _apply(net)(params, x)
     batches = None if training.batch_size is None else order
     return Objective(training.loss, batches, training.alpha, origin)
 

@@ -14,6 +14,7 @@ from zoo.gap.training import Training
 from zoo.layers import TRAIN_LAYERS
 from zoo.names import check_name
 
+MOMENTUM = 0.9
 LIMITS = ("auto", "monte_carlo", "none")
 COMMON = (
     "depth",
@@ -93,7 +94,7 @@ class Config:
     data_seed: int = 0
     loss: str = "mse"
     optimizer: str = "sgd"
-    momentum: float = 0.9
+    momentum: float = MOMENTUM
     batch_size: int | None = None
     alpha: float = 1.0
     center: bool | None = None
@@ -147,6 +148,11 @@ class Config:
         self._require("momentum", 0 <= self.momentum < 1, "a number in [0, 1)")
         if self.train_layers is not None:
             check_name("--train_layers", self.train_layers, TRAIN_LAYERS)
+        if self.momentum != MOMENTUM and self.optimizer not in ("momentum", "nesterov"):
+            raise ValueError(
+                f"--momentum={self.momentum:g} is not allowed beside "
+                f"--optimizer={self.optimizer}, which has none."
+            )
         size = self.batch_size
         fits = size is None or 1 <= size <= self.n_train
         self._require("batch_size", fits, f"1 to n_train={self.n_train}")
@@ -169,7 +175,7 @@ class Config:
         return Training(
             find_loss(self.loss),
             Optimizer(self.optimizer, self.momentum),
-            self.batch_size,
+            None if self.batch_size == self.n_train else self.batch_size,
             self.alpha,
             centred,
             self.antisymmetric_init,

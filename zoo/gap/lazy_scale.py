@@ -25,9 +25,12 @@ from zoo.gap.cell import initialize, points, relative_distance
 from zoo.gap.config import METHOD, Config
 from zoo.gap.run import Experiment, cell_name, hyper_parameters, trained
 from zoo.gap.scale_laws import summarize
+from zoo.gap.summary import ROUNDING
 from zoo.gap.sweep import Cell, Report, measure_cells, versions
 
 Arrays = dict[str, np.ndarray]
+VARIES = 0.01  # of outputs, what their scatter over seeds is at least
+SOLVER = 1e-5  # share of a displacement that the solver may miss
 ALPHAS = tuple(2.0**j for j in range(-6, 4))
 
 
@@ -59,6 +62,8 @@ class ScaleConfig(Config):
         object.__setattr__(self, "alphas", tuple(sorted(self.alphas)))
         self._require_fixed(*METHOD)
         super().__post_init__()
+        smooth = self.training().loss.curvature > 0
+        self._require("loss", smooth, "a loss with a continuous gradient: its flow")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -158,16 +163,26 @@ def _scale(net, loss, start, x, y, times, alpha) -> dict[str, jax.Array]:
     after = ntk_by_output(net, place(start.params, end, alpha), x[:n])
     away = F - start.linear
     size = alpha * _norm(start.params)
+    rounding = ROUNDING * alpha * jnp.sqrt(jnp.mean(start.origin**2))
+    gap = jnp.max(jnp.sqrt(jnp.mean(away[:, n:] ** 2, axis=(1, 2))))
+    drift = relative_distance(after, start.kernel)
+    apart = _norm(jax.tree.map(jnp.subtract, end, start.drift))
+    scatter = VARIES * jnp.sqrt(jnp.mean(F[-1] ** 2))
     return {
-        "gap": jnp.max(jnp.sqrt(jnp.mean(away[:, n:] ** 2, axis=(1, 2)))),
-        "kernel_drift": relative_distance(after, start.kernel),
+        "gap": _above(gap, gap, rounding),
+        "kernel_drift": _above(drift, drift, ROUNDING),
         "movement": _norm(end) / size,
-        "movement_gap": _norm(jax.tree.map(jnp.subtract, end, start.drift)) / size,
+        "movement_gap": _above(apart, apart, SOLVER * _norm(end)) / size,
         "deviation": _norms(away) / _norms(start.linear),
         "train_loss": jax.vmap(loss.mean, in_axes=(0, None))(F[:, :n], y),
-        "end": F[-1],
+        "end": _above(F[-1], scatter, rounding),
         "solver_steps": flow.steps,
     }
+
+
+def _above(value: jax.Array, size: jax.Array, floor: Any) -> jax.Array:
+    """The value; NaN where its size is rounding."""
+    return jnp.where(size < floor, jnp.nan, value)
 
 
 def _norm(tree: Any) -> jax.Array:

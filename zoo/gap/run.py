@@ -117,6 +117,12 @@ class Experiment(Generic[C]):
             return "network's own train kernel at initialization"
         return "infinite train kernel"
 
+    def rule(self) -> str:
+        """What `critical_rate` is, as it is printed."""
+        if self.training.batch_size is None:
+            return f"2n / lambda_max of the {self.edge()}"
+        return f"2b / lambda_max of a minibatch, bounded by the {self.edge()}"
+
     @property
     def has_kernel(self) -> bool:
         """Whether examples do not interact, so that there is a kernel at all."""
@@ -147,14 +153,17 @@ class Experiment(Generic[C]):
         return self._limits[key]
 
     def critical_rate(self, width: int) -> float:
-        """2 n / lambda_max of the infinite-width train kernel.
+        """2 n / lambda_max of the infinite-width train kernel; less for minibatches.
 
         Without a limit, that of the network's own kernel at initialization, the
         smallest of the first cell's seeds; infinite if it has no kernel either.
         """
-        limit = self.limit(width)
+        limit, n = self.limit(width), len(self.data.x_train)
         if limit is not None:
-            return limit.dynamics.critical_rate
+            theta = limit.dynamics.theta
+            theta = theta[: theta.shape[1]]
+            critical = limit.dynamics.critical_rate
+            return self.training.batch_critical(theta, n, critical)
         if not self.has_kernel:
             return np.inf
         if width not in self._critical:
@@ -171,7 +180,7 @@ class Experiment(Generic[C]):
                     f"at width {width} the kernel of --arch={self.config.arch} at the "
                     f"train points of {self.config.dataset} is {why}"
                 )
-            self._critical[width] = critical
+            self._critical[width] = self.training.batch_critical(None, n, critical)
         return self._critical[width]
 
     def learning_rate(self, width: int) -> float:
@@ -309,7 +318,7 @@ def _header(experiment: Experiment) -> dict[str, Any]:
         "seeds": config.seeds,
         "steps": config.steps,
         "recorded_steps": experiment.times,
-        "time_reached": [rate * config.steps for rate in rates],
+        "time_reached": [experiment.training.time(r, config.steps) for r in rates],
         "limit": experiment.limit_kind._asdict()
         | {"relative_stderr": None if limit is None else limit.error}
         | {"chi1": experiment.chi1},
@@ -349,7 +358,8 @@ def _brief(value: Any) -> str:
 
 def _spectrum(dynamics: Dynamics) -> dict[str, Any]:
     return {
-        "smallest": float(dynamics.eigenvalues[0]),
+        "smallest": dynamics.smallest,
+        "condition": dynamics.condition,
         "largest": float(dynamics.eigenvalues[-1]),
         "rank": dynamics.rank,
         "points": len(dynamics.eigenvalues),

@@ -56,7 +56,7 @@ def laws(cells: dict[int, Arrays], alphas: np.ndarray) -> list[Law]:
         ("movement_gap", "|w - w_lin|", -2.0, CHIZAT, THEORY),
         ("kernel_drift", "kernel drift", -1.0, GEIGER, HEURISTIC),
     ):
-        slope = fit.slope_fit(alphas[lazy], widest[name][:, lazy])
+        slope = fit.slope_fit(*seen(alphas[lazy], widest[name][:, lazy]))
         out.append(Law(quantity, where, slope, expected, source, status))
     where = f"width at alpha = {last:g}"
     for name, quantity in (
@@ -64,7 +64,7 @@ def laws(cells: dict[int, Arrays], alphas: np.ndarray) -> list[Law]:
         ("kernel_drift", "kernel drift"),
     ):
         values = np.stack([cells[m][name][:, -1] for m in widths], axis=1)
-        slope = fit.slope_fit(widths, values)
+        slope = fit.slope_fit(*seen(np.asarray(widths), values))
         out.append(Law(quantity, where, slope, -1.0, ODD, HEURISTIC))
     stars = np.stack([crossover(cells[m]["kernel_drift"], alphas) for m in widths], 1)
     slope = fit.slope_fit(widths, stars)
@@ -85,6 +85,12 @@ def laws(cells: dict[int, Arrays], alphas: np.ndarray) -> list[Law]:
     where = f"alpha at width {widths[-1]}, alpha >= {LAZY:g}"
     out.append(Law("time to half of the loss", where, slope, 0.0, SAME, THEORY))
     return out
+
+
+def seen(x: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where every seed has a value above rounding, x and values [s, x]."""
+    good = np.all(np.isfinite(values), axis=0)
+    return x[good], values[:, good]
 
 
 def loss_at_start(cell: Arrays) -> np.ndarray:

@@ -102,12 +102,14 @@ def seed_metrics(arrays: Arrays) -> Arrays:
     f = arrays["outputs"].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         scale = np.sqrt(np.max(np.mean(f**2, axis=(2, 3)), axis=1))
-    scale = np.maximum(scale, arrays.get("output_size", 0.0))
+    # alpha (f - f_0) holds the rounding of alpha f, unlike its linearization.
+    amplified = np.maximum(scale, arrays.get("output_size", 0.0))
     unmeasured = np.full(len(f), np.nan)
     for name, networks in LARGEST.items():
         values[name], needs[name] = unmeasured, ()
         if name in arrays:
-            values[name] = _above_rounding(np.max(arrays[name], axis=1), scale)
+            size = amplified if "f" in networks else scale
+            values[name] = _above_rounding(np.max(arrays[name], axis=1), size)
             needs[name] = networks
     for name, final in LAST.items():
         for network, suffix in NETWORKS.items():
@@ -125,8 +127,12 @@ def seed_metrics(arrays: Arrays) -> Arrays:
 
 
 def _above_rounding(values: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
-    """Values, NaN where they are no more than float32 rounding of that scale."""
-    return np.where(values < ROUNDING * scale, np.nan, values)
+    """Values of all seeds; NaN if one is no more than float32 rounding of its scale.
+
+    Of all, since the mean over those that are left would be too large.
+    """
+    rounded = np.any(values < ROUNDING * scale)
+    return np.full(values.shape, np.nan) if rounded else values
 
 
 def summarize(cells: dict[int, Arrays], facts: Facts) -> dict[str, Any]:

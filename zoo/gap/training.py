@@ -47,14 +47,47 @@ class Training:
         return not (self.center or self.mirrored)
 
     def stable(self, critical: float) -> float:
-        """The largest rate at which a model of fixed kernel cannot diverge.
+        """The rate above which a model of fixed kernel may diverge.
+
+        For the mean square of all examples it is the edge; for other losses it takes
+        their largest curvature, for which momentum has no guarantee.
 
         Args:
-            critical: 2 n / lambda_max, that of gradient descent on the mean square.
+            critical: of gradient descent on the mean square, 2 n / lambda_max, or of
+                minibatches, `batch_critical`.
         """
         if not self.optimizer.linear or not self.loss.curvature:
             return np.inf
-        return critical * self.optimizer.edge / 2 / self.loss.curvature
+        gain = self.optimizer.edge / 2 if self.batch_size is None else 1.0
+        return critical * gain / self.loss.curvature
+
+    def batch_critical(
+        self, theta: np.ndarray | None, n: int, critical: float
+    ) -> float:
+        """The rate up to which no step on a minibatch B drives a linear model away.
+
+        2 b / lambda_max(Theta_BB), the eigenvalue bounded for all B at once: by
+        that of Theta, and by the largest sum of b entries of a row. A velocity lasts
+        1 / (1 - mu) steps, and the rate is as much smaller.
+
+        Args:
+            theta: train kernel, [n, n] or, of all pairs of outputs, [n k, n k]; None
+                where it is not known.
+            n: train points.
+            critical: 2 n / lambda_max.
+        """
+        if self.batch_size is None:
+            return critical
+        rate = critical * self.batch_size / n
+        if theta is not None:
+            together = self.batch_size * (len(theta) // n)
+            rows = -np.sort(-np.abs(theta), axis=1)[:, :together]
+            rate = max(rate, 2 * self.batch_size / float(np.max(np.sum(rows, axis=1))))
+        return rate / self.optimizer.speed(1.0)
+
+    def time(self, rate: float, steps: int) -> float:
+        """Time of the gradient flow that so many steps of small rate take."""
+        return self.optimizer.speed(rate) * steps
 
     def orders(self, seeds: np.ndarray, n: int, steps: int) -> np.ndarray:
         """Examples of every step of every seed, [s, steps, b]; [s, 0, 0] for all."""

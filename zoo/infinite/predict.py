@@ -116,12 +116,15 @@ class Dynamics:
         eigenvalues: of the train kernel, ascending, [n] or [n k].
         eigenvectors: [n, n] or [n k, n k].
         coupled: number of outputs that `theta` couples; 1 where it is that of each.
+        smallest: the smallest eigenvalue as it was found; in `eigenvalues`, what
+            rounding put below 0 is 0.
     """
 
     theta: np.ndarray
     eigenvalues: np.ndarray
     eigenvectors: np.ndarray
     coupled: int = 1
+    smallest: float = np.nan
 
     @classmethod
     def from_kernel(
@@ -140,6 +143,7 @@ class Dynamics:
             ValueError: if the train kernel is not finite, is 0, or has an eigenvalue
                 below the tolerance.
         """
+        tolerance = PSD_TOLERANCE if tolerance is None else tolerance
         theta = np.asarray(theta, np.float64)
         coupled = theta.shape[2] if theta.ndim == 4 else 1
         if theta.ndim == 4:
@@ -159,12 +163,14 @@ class Dynamics:
                 "without biases?"
             )
         worst = eigenvalues[0] / eigenvalues[-1]
-        if eigenvalues[-1] <= 0 or worst < -(tolerance or PSD_TOLERANCE):
+        if eigenvalues[-1] <= 0 or worst < -tolerance:
             raise ValueError(
                 "the train kernel is not positive semi-definite: smallest eigenvalue "
                 f"{eigenvalues[0]:.3e}, largest {eigenvalues[-1]:.3e}."
             )
-        return cls(theta, np.maximum(eigenvalues, 0.0), eigenvectors, coupled)
+        smallest = float(eigenvalues[0])
+        eigenvalues = np.maximum(eigenvalues, 0.0)
+        return cls(theta, eigenvalues, eigenvectors, coupled, smallest)
 
     @property
     def points(self) -> int:
@@ -209,11 +215,15 @@ class Dynamics:
                 Theta(., X) (Theta + ridge I)^-1 (y - f_0) + f_0.
 
         Returns:
-            [..., t, N, k] in float64.
+            [..., t, N, k] in float64; not finite where training diverged.
 
         Raises:
-            ValueError: the end of training is asked for at a rate that diverges.
+            ValueError: the end of training is asked for at a rate that diverges, a
+                time is not a step from 0 on, the ridge is negative, or the shape of y
+                is not [n, k].
         """
+        if np.ndim(y) != 2 or len(y) != self.points:
+            raise ValueError(f"y has to be [{self.points}, k], got {np.shape(y)}.")
         f0 = np.asarray(f0, np.float64)
         shape, y = f0.shape, self._rows(np.asarray(y))
         f0, n = self._rows(f0), y.shape[0]
@@ -222,13 +232,18 @@ class Dynamics:
         rate = learning_rate / self.points
         filters = [self._filtered(phi, rate, t, ridge) for t in times]
         filtered = np.concatenate([f[:, None] * modes for f in filters], axis=1)
-        moved = self.theta @ (self.eigenvectors @ filtered)
+        with np.errstate(over="ignore", invalid="ignore"):
+            moved = self.theta @ (self.eigenvectors @ filtered)
         moved = moved.reshape(-1, len(filters), *residual.shape[1:])
         out = f0[..., None, :, :] - np.moveaxis(moved, (0, 1), (-2, -3))
         return out.reshape(*shape[:-2], len(filters), *shape[-2:])
 
     def _filtered(self, phi: Filter, rate: float, t: Step, ridge: float) -> np.ndarray:
         """phi_t of the eigenvalues; at infinity 1 / l, and 0 where that is rounding."""
+        if ridge < 0:
+            raise ValueError(f"ridge has to be >= 0, got ridge={ridge}.")
+        if not t >= 0 or (phi is not flow_filter and t != np.inf and t != int(t)):
+            raise ValueError(f"times are steps, whole and from 0 on, got {t}.")
         shifted = self.eigenvalues + ridge
         if t != np.inf:
             return phi(rate, shifted, t)

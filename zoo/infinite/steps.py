@@ -55,8 +55,11 @@ def exact_steps(
         [..., t, N, k] in float64.
 
     Raises:
-        ValueError: the optimizer's steps are not linear in gradients.
+        ValueError: the optimizer's steps are not linear in gradients, times are not
+            whole and increasing, or batches do not reach the last of them, or hold what
+            is no train point.
     """
+    _check(np.asarray(times), batches, len(y))
     if not optimizer.linear:
         raise ValueError(
             f"{optimizer.name} has no limit: its steps are not linear in gradients, "
@@ -100,6 +103,22 @@ def gradient_flow(
     return _outputs(theta, None, flat, np.asarray(found)).reshape(
         *f0.shape[:-2], len(times), *f0.shape[-2:]
     )
+
+
+def _check(times: np.ndarray, batches: np.ndarray | None, n: int) -> None:
+    whole = np.all(times == np.floor(times)) and np.all(np.diff(times) >= 0)
+    if not whole or np.any(times < 0):
+        raise ValueError(f"times have to be whole, from 0 and increasing, got {times}.")
+    if batches is None:
+        return
+    if batches.shape[-2] < times[-1]:
+        raise ValueError(
+            f"batches of {batches.shape[-2]} steps do not reach step {times[-1]}."
+        )
+    if np.min(batches) < 0 or np.max(batches) >= n:
+        raise ValueError(
+            f"batches hold examples {np.min(batches)} to {np.max(batches)} of n={n}."
+        )
 
 
 def _flat(f0: np.ndarray) -> np.ndarray:

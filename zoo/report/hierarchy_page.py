@@ -10,7 +10,7 @@ from zoo.gap import store
 from zoo.report import document, figures, hierarchy, tables
 from zoo.report.series import Arrays, numbers
 from zoo.report.tables import formula
-from zoo.report.text import exponent, interval, number
+from zoo.report.text import NO_EXPONENT, exponent, interval, number
 
 TITLES = {
     "K2": "K2 at initialization, RMS",
@@ -181,7 +181,7 @@ def _finding(name: str, summary: dict[str, Any]) -> str:
     metric = summary["metrics"][name]
     slope, expected = metric["slope"], metric["expected"]
     if interval(slope) == "-":
-        return f"{TITLES[name]}: no exponent (no seed has a value at every width)."
+        return f"{TITLES[name]}: {NO_EXPONENT}."
     said = f"{TITLES[name]} goes as m^{interval(slope)}"
     if expected["slope"] is None:
         return f"{said}; no prediction."

@@ -120,7 +120,7 @@ def _exponent(name: str, metric: dict[str, Any], summary: dict[str, Any]) -> str
     """One exponent; it "falls" only where the interval lies below zero."""
     slope, expected = metric["slope"], metric["expected"]
     if text.interval(slope) == "-":
-        return f"{TITLES[name]}: no exponent (no seed has a value at every width)"
+        return f"{TITLES[name]}: {text.NO_EXPONENT}"
     edge = slope["ci95"][1]
     verb = "falls" if edge is not None and edge < 0 else "varies"
     used = slope["seeds"]

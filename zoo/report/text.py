@@ -21,6 +21,9 @@ TITLES = {
     "weight_movement_hidden": "movement, hidden layers",
     "weight_movement_last": "movement, last layer",
 }
+NO_EXPONENT = (
+    "no exponent (it needs two widths, and a seed above rounding at each of them)"
+)
 FINDINGS = (
     "kernel_error_init",
     "kernel_drift",
@@ -79,9 +82,9 @@ def header(experiment: Any) -> str:
     for rate, edge, width in zip(rates, critical, config.widths, strict=True):
         lines.append(
             f"learning rate {rate:.4g} = {rate / edge:.2f} x critical "
-            f"({edge:.4g} = 2n / lambda_max of the {experiment.edge()}); "
+            f"({edge:.4g} = {experiment.rule()}); "
             f"{config.steps} steps reach time "
-            f"t = {rate * config.steps:.4g}"
+            f"t = {experiment.training.time(rate, config.steps):.4g}"
             + ("" if len(set(rates)) == 1 else f" (width {width})")
         )
         if len(set(rates)) == 1:
@@ -168,7 +171,7 @@ def _finding(name: str, summary: dict[str, Any]) -> str:
     title, metric = TITLES[name], summary["metrics"][name]
     slope, expected = metric["slope"], metric["expected"]
     if interval(slope) == "-":
-        return f"{title}: no exponent (no seed has a value at every width)."
+        return f"{title}: {NO_EXPONENT}."
     edge = slope["ci95"][1]
     verb = "falls" if edge is not None and edge < 0 else "varies"
     used = slope["seeds"]

@@ -195,7 +195,7 @@ class Paper:
     title: str
     setup: str
     claims: tuple[Claim, ...]
-    figures: Callable[[dict[str, Arrays]], list[Figure]]
+    figures: Callable[[dict[str, Any]], list[Figure]]
 
     @property
     def measurements(self) -> list[Measurement]:
