@@ -1,5 +1,7 @@
 """A user's own data, and what is refused of it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -113,6 +115,11 @@ def test_files_that_are_none(tmp_path):
         ValueError, match=r"array\.npz is no \.npz file of plain arrays"
     ):
         load(str(tmp_path / "array.npz"), 6, 5)
+    whole = Path(save(tmp_path)).read_bytes()
+    for length in (0, 10, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "cut.npz").write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"cut\.npz is no \.npz file of plain arr"):
+            load(str(tmp_path / "cut.npz"), 6, 5)
     np.save(tmp_path / "array.npy", GOOD["x_train"])
     with pytest.raises(ValueError, match=r"unknown dataset '.*array\.npy'"):
         load(str(tmp_path / "array.npy"), 6, 5)

@@ -1,5 +1,8 @@
 """A user's own data: one NumPy archive with training and test points."""
 
+import zipfile
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,16 @@ from jaxtyping import Float32, Shaped
 from zoo.data.base import Dataset, centred_one_hot, check_counts, generators
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+# What NumPy raises at a file that is truncated, damaged or of another kind.
+DAMAGE = (
+    EOFError,
+    NotImplementedError,
+    OSError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 EXACT = 2**24  # whole numbers up to it are what they were, in float32
 
 
@@ -33,7 +46,7 @@ def load_npz(path: str | Path, n_train: int, n_test: int, seed: int = 0) -> Data
             imply, has an entry that is not finite in float32, or has too few points.
     """
     check_counts(n_train, n_test, seed)
-    arrays = _read(Path(path))
+    arrays = read_npz(Path(path), ARRAYS)
     draws = generators(seed)
     classes = _classes(arrays["y_train"], arrays["y_test"])
     drawn: dict[str, Any] = {}
@@ -73,18 +86,24 @@ def _is_whole(x: np.ndarray) -> bool:
     )
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays of these names in a .npz file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no .npz file of plain arrays, or one of them is missing.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"dataset {path}: there is no such file.")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except (OSError, TypeError, ValueError) as error:
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in names if name in file}
+    except DAMAGE as error:
         raise ValueError(f"{path} is no .npz file of plain arrays: {error}") from error
-    missing = [name for name in ARRAYS if name not in arrays]
+    missing = [name for name in names if name not in arrays]
     if missing:
         raise ValueError(
-            f"{path} has no array {missing[0]}: it needs {', '.join(ARRAYS)}."
+            f"{path} has no array {missing[0]}: it needs {', '.join(names)}."
         )
     return arrays
 
