@@ -3,6 +3,8 @@
 The target function never changes: the seed draws the points alone.
 """
 
+import dataclasses
+
 import numpy as np
 from jaxtyping import Float, Float32
 from scipy.special import erf
@@ -36,6 +38,47 @@ def sphere(
     x_train = on_sphere(for_train.standard_normal((n_train, d)))
     x_test = on_sphere(for_test.standard_normal((n_test, d)))
     return Dataset("sphere", x_train, _cubic(x_train, k), x_test, _cubic(x_test, k))
+
+
+def heavy_tailed(
+    n_train: int, n_test: int, seed: int = 0, d: int = 10, k: int = 1, dof: float = 5.0
+) -> Dataset:
+    r"""The directions and targets of `sphere`, with radii of heavy tails.
+
+        x = sqrt((nu - 2) / chi^2_nu) z,    z ~ N(0, 1)^d,    y(x) = y(sqrt(d) x / |x|)
+
+    Student's t in d dimensions with nu = `dof` degrees of freedom, scaled to the
+    covariance of `sphere`, the identity, so that |x|^2 = d in expectation. Its higher
+    even moments are larger, and infinite from the order nu on:
+
+        E |x|^4 = d (d + 2) (nu - 2) / (nu - 4)  (nu > 4),    d^2 on the sphere.
+
+    A seed gives the same directions and targets as it gives `sphere`: the two differ in
+    |x| alone.
+
+    Raises:
+        ValueError: dof <= 2 (no second moment), or what `sphere` refuses.
+    """
+    if not dof > 2:
+        raise ValueError(f"heavy_tailed needs dof > 2, got dof={dof}.")
+    data = sphere(n_train, n_test, seed, d, k)
+    x_train, x_test = (
+        _student(rng, n, d, dof)
+        for rng, n in zip(generators(seed), (n_train, n_test), strict=True)
+    )
+    return dataclasses.replace(
+        data, name="heavy_tailed", x_train=x_train, x_test=x_test
+    )
+
+
+def _student(
+    rng: np.random.Generator, n: int, d: int, dof: float
+) -> Float32[np.ndarray, "n d"]:
+    """Rows of Student's t with identity covariance; z is that of `sphere`'s draw."""
+    (radii,) = rng.spawn(1)  # of its own, so that points do not depend on n
+    z = rng.standard_normal((n, d))
+    chi = radii.chisquare(dof, size=(n, 1))
+    return (z * np.sqrt((dof - 2) / chi)).astype(np.float32)
 
 
 def _cubic(x: Float[np.ndarray, "e d"], k: int) -> Float32[np.ndarray, "e k"]:
