@@ -4,12 +4,13 @@ import chex
 import numpy as np
 import pytest
 
-from zoo.data import DATASETS, load
+from zoo.data import DATASETS, ON_DISK, load
 from zoo.data.base import balanced_order, centred_one_hot, on_sphere
 
 EMBEDDED = [
     "digits",
     "sphere",
+    "heavy_tailed",
     "teacher",
     "unit_digits",
     "waves",
@@ -23,7 +24,7 @@ def rows(x):
 
 
 def test_the_registry_is_what_these_tests_cover():
-    assert {*EMBEDDED, "fashion_mnist", "digits_graph"} == set(DATASETS)
+    assert {*EMBEDDED, *ON_DISK, "digits_graph"} == set(DATASETS)
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -101,7 +102,7 @@ def test_labels_are_centred_one_hot():
         (dict(name="digit"), r"unknown dataset 'digit'; did you mean 'digits'\?"),
         (
             dict(name="cats"),
-            r"unknown dataset 'cats'; Allowed: digit_field, dig",
+            r"unknown dataset 'cats'; Allowed: cifar10, digit_field, dig",
         ),
         (dict(n_train=0), r"n_train=0 is too small"),
         (dict(n_test=-1), r"n_test=-1 is too small"),

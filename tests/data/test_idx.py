@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from zoo.data import load
-from zoo.data.idx import FASHION_MNIST, IdxSource, fashion_mnist, load_idx, read_idx
+from zoo.data.idx import IdxFiles, read_idx
+from zoo.data.images import (
+    FASHION_MNIST,
+    Source,
+    fashion_mnist,
+    idx_form,
+    load_images,
+)
+from zoo.data.official import FASHION_MD5
 
 STEMS = ("train-images", "train-labels", "t10k-images", "t10k-labels")
 
@@ -35,21 +43,32 @@ def arrays():
     }
 
 
+def tiny(folder, hashes):
+    """A dataset of four IDX files that a package has put into a folder."""
+    form = idx_form(IdxFiles(hashes))
+    return Source("tiny", (form,), directory=folder, package="dataset-tiny")
+
+
 @pytest.fixture
-def source(arrays, tmp_path):
+def hashes(arrays):
+    return {stem: md5(idx_bytes(arrays[stem])) for stem in STEMS}
+
+
+@pytest.fixture
+def source(arrays, hashes, tmp_path, monkeypatch):
     """The four files in a folder, half of them compressed, with their hashes."""
+    monkeypatch.setenv("LAZY_ZOO_DATA", str(tmp_path / "no cache"))
     contents = {stem: idx_bytes(arrays[stem]) for stem in STEMS}
     for stem, content in contents.items():
         if stem.startswith("train"):
             (tmp_path / stem).write_bytes(content)
         else:
             (tmp_path / f"{stem}.gz").write_bytes(gzip.compress(content))
-    hashes = {stem: md5(content) for stem, content in contents.items()}
-    return IdxSource("tiny", tmp_path, "dataset-tiny", hashes)
+    return tiny(tmp_path, hashes)
 
 
 def test_images_keep_their_pixels_labels_and_split(arrays, source):
-    data = load_idx(source, 30, 20, seed=4)
+    data = load_images(source, 30, 20, seed=4)
     assert (data.image_shape, data.classes) == ((3, 5, 1), 10)
     mu = arrays["train-images"].mean()
     for split, part in (("train", "train"), ("t10k", "test")):
@@ -65,7 +84,7 @@ def test_images_keep_their_pixels_labels_and_split(arrays, source):
 
 
 def test_draws_are_balanced_and_follow_the_seed(source):
-    first, again, other = (load_idx(source, 10, 10, seed) for seed in (0, 0, 1))
+    first, again, other = (load_images(source, 10, 10, seed) for seed in (0, 0, 1))
     for part in ("train", "test"):
         labels = getattr(first, f"y_{part}").argmax(axis=1)
         assert sorted(labels) == list(range(10))
@@ -74,39 +93,39 @@ def test_draws_are_balanced_and_follow_the_seed(source):
         assert (x[0] != x[2]).any()
 
 
-def test_data_dir_comes_before_the_default_folder(source, tmp_path):
-    elsewhere = IdxSource("tiny", tmp_path / "empty", "dataset-tiny", source.md5)
-    found = load_idx(elsewhere, 5, 5, data_dir=str(tmp_path))
-    np.testing.assert_array_equal(found.x_train, load_idx(source, 5, 5).x_train)
+def test_data_dir_comes_before_the_default_folder(source, hashes, tmp_path):
+    elsewhere = tiny(tmp_path / "empty", hashes)
+    found = load_images(elsewhere, 5, 5, data_dir=str(tmp_path))
+    np.testing.assert_array_equal(found.x_train, load_images(source, 5, 5).x_train)
     with pytest.raises(FileNotFoundError, match="empty"):
-        load_idx(source, 5, 5, data_dir=tmp_path / "empty")
+        load_images(source, 5, 5, data_dir=tmp_path / "empty")
 
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_a_missing_file_is_named_with_its_folder_and_package(source, tmp_path, stem):
     next(tmp_path.glob(f"{stem}*")).unlink()
     with pytest.raises(FileNotFoundError) as error:
-        load_idx(source, 5, 5)
+        load_images(source, 5, 5)
     for part in (stem, str(tmp_path), "dataset-tiny", "tiny:"):
         assert part in str(error.value)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("stem", STEMS)
-def test_one_changed_byte_is_found_by_the_hash(source, arrays, tmp_path, stem):
+def test_one_changed_byte_is_found_by_the_hash(source, hashes, arrays, tmp_path, stem):
     path = next(tmp_path.glob(f"{stem}*"))
     content = bytearray(idx_bytes(arrays[stem]))
     content[-1] ^= 1
     zipped = path.suffix == ".gz"
     path.write_bytes(gzip.compress(content) if zipped else content)
     with pytest.raises(ValueError) as error:
-        load_idx(source, 5, 5)
-    for part in (str(path), source.md5[stem], md5(content)):
+        load_images(source, 5, 5)
+    for part in (str(path), hashes[stem], md5(content)):
         assert part in str(error.value)
 
 
 @pytest.mark.parametrize("damage", ["truncate", "no gzip", "no deflate", "flip"])
-def test_a_damaged_gz_is_a_corrupt_file(source, tmp_path, damage):
+def test_a_damaged_gz_is_a_corrupt_file(source, hashes, tmp_path, damage):
     path = tmp_path / "t10k-images.gz"
     content = bytearray(path.read_bytes())
     if damage == "truncate":
@@ -119,8 +138,8 @@ def test_a_damaged_gz_is_a_corrupt_file(source, tmp_path, damage):
         content[40] ^= 255
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"t10k-images\.gz is corrupt: ") as error:
-        load_idx(source, 5, 5)
-    assert source.md5["t10k-images"] in str(error.value)
+        load_images(source, 5, 5)
+    assert hashes["t10k-images"] in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -130,7 +149,7 @@ def test_a_truncated_raw_file_is_a_corrupt_file(source, tmp_path):
     with pytest.raises(
         ValueError, match="train-images is corrupt: its content has the"
     ):
-        load_idx(source, 5, 5)
+        load_images(source, 5, 5)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +174,17 @@ def test_what_is_no_idx_file_is_refused_even_with_the_right_hash(
         read_idx(path, md5(content))
 
 
+def test_another_datasets_file_is_called_by_its_name(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(idx_bytes(np.zeros(3, np.uint8)))
+    others = {md5(path.read_bytes()): "Other"}
+    for wanted in (None, "0" * 32):
+        with pytest.raises(
+            ValueError, match="file is Other's: its content has the MD5"
+        ):
+            read_idx(path, wanted, others=others)
+
+
 def test_axes_come_slowest_first(tmp_path):
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     path = tmp_path / "file"
@@ -172,7 +202,7 @@ def test_axes_come_slowest_first(tmp_path):
 )
 def test_more_than_there_is_is_refused(source, n_train, n_test, message):
     with pytest.raises(ValueError, match=message):
-        load_idx(source, n_train, n_test)
+        load_images(source, n_train, n_test)
 
 
 def test_fashion_mnist_looks_in_the_folder_that_is_given(tmp_path):
@@ -183,7 +213,7 @@ def test_fashion_mnist_looks_in_the_folder_that_is_given(tmp_path):
 
 
 def test_fashion_mnist_is_told_from_other_files_by_its_hash(source, tmp_path):
-    for stem, official in zip(STEMS, FASHION_MNIST.md5, strict=True):
+    for stem, official in zip(STEMS, FASHION_MD5, strict=True):
         path = next(tmp_path.glob(f"{stem}*"))
         path.rename(tmp_path / (official + path.suffix))
     with pytest.raises(

@@ -7,24 +7,29 @@ from zoo.data.base import Dataset
 from zoo.data.coordinates import digit_field, poisson, waves
 from zoo.data.digits import digits
 from zoo.data.graph import digits_graph
-from zoo.data.idx import fashion_mnist
+from zoo.data.images import cifar10, fashion_mnist, mnist, svhn
 from zoo.data.npz import load_npz
-from zoo.data.synthetic import sphere, teacher
+from zoo.data.synthetic import heavy_tailed, sphere, teacher
 from zoo.data.unit import unit_digits
 from zoo.names import check_name
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": digits,
     "digits_graph": digits_graph,
+    "mnist": mnist,
     "fashion_mnist": fashion_mnist,
+    "cifar10": cifar10,
+    "svhn": svhn,
     "sphere": sphere,
+    "heavy_tailed": heavy_tailed,
     "teacher": teacher,
     "unit_digits": unit_digits,
     "waves": waves,
     "poisson": poisson,
     "digit_field": digit_field,
 }
-ON_DISK = frozenset({"fashion_mnist"})  # those that are read from a data_dir
+# Those that are read from files: a data_dir, a cache, a package or a download.
+ON_DISK = frozenset({"mnist", "fashion_mnist", "cifar10", "svhn"})
 
 
 def load(
@@ -45,7 +50,8 @@ def load(
         n_train: number of training points.
         n_test: number of test points.
         seed: draws the points; the same seed gives the same points.
-        data_dir: the folder of a dataset that is read from disk.
+        data_dir: the folder of a dataset that is read from disk (`zoo.data.images`
+            says where else it is looked for).
 
     Raises:
         ValueError: the name is unknown, a number is out of range, a file is corrupt, or
@@ -60,7 +66,7 @@ def load(
     if data_dir is not None:
         raise ValueError(
             f"data_dir={data_dir} has no use: {name} is not read from disk; "
-            f"only {', '.join(sorted(ON_DISK))} is."
+            f"only {', '.join(sorted(ON_DISK))} are."
         )
     return DATASETS[name](n_train, n_test, seed)
 

@@ -6,9 +6,10 @@ from which they are drawn.
 
 import dataclasses
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, Real, Shaped
+from jaxtyping import Float, Float32, Int, Real, Shaped, UInt8
 
 from zoo.graphs import Graph
 
@@ -78,6 +79,13 @@ class Dataset:
             x_train=self.x_train.reshape(-1, *shape).astype(kind),
             x_test=self.x_test.reshape(-1, *shape).astype(kind),
         )
+
+
+class Examples(NamedTuple):
+    """Images of one split, [e, height, width, channels], and their labels from 0."""
+
+    images: UInt8[np.ndarray, "e h w c"]
+    labels: Int[np.ndarray, " e"]
 
 
 def check_counts(n_train: int, n_test: int, seed: int) -> None:
