@@ -203,6 +203,17 @@ def test_rounding_is_not_a_measurement(finished):
     assert np.isfinite(lost["gap_total"]).all()
 
 
+def test_a_mean_leaves_no_seed_out_for_rounding(finished):
+    """One below makes the rest a selection; what f_lin alone says has no f_0 in it."""
+    cell = dict(arrays_of(finished[0])["mlp-w64-s0-1"])
+    cell["gap_nonlinear"] = cell["gap_nonlinear"] * np.asarray([[1.0], [1e-6]])
+    assert np.isnan(seed_metrics(cell)["gap_nonlinear"]).all()
+    cell["output_size"] = np.full(2, 1e9)
+    found = seed_metrics(cell)
+    assert np.isnan(found["gap_total"]).all()
+    assert np.isfinite(found["gap_kernel"]).all()
+
+
 def test_theory_is_silent_above_the_critical_rate():
     import dataclasses
 

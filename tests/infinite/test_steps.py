@@ -208,6 +208,59 @@ def test_batches_of_every_network_are_its_own():
         np.testing.assert_allclose(f, alone, atol=1e-12)
 
 
+def test_an_example_may_be_seen_twice_in_a_step():
+    """Twice in a batch of two is the step on that example alone."""
+    _, _, theta, f0, y = uncoupled()
+    given = (find_loss("mse"), Optimizer(), 0.3, np.asarray([1]))
+    twice = exact_steps(theta, f0, y, *given, batches=np.asarray([[2, 2]]))
+    once = exact_steps(theta, f0, y, *given, batches=np.asarray([[2]]))
+    np.testing.assert_allclose(twice, once, atol=1e-12)
+    assert np.abs(once[:, 0] - f0).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("times", "batches", "said"),
+    [
+        ([0, 2.5], None, "times have to be whole"),
+        ([5, 2], None, "times have to be whole, from 0 and increasing"),
+        ([-1, 2], None, "times have to be whole"),
+        ([0, 20], [[0], [1]], "batches of 2 steps do not reach step 20"),
+        ([0, 2], [[0], [99]], "batches hold examples 0 to 99 of n=10"),
+    ],
+)
+def test_steps_that_cannot_be_taken_are_refused(times, batches, said):
+    _, _, theta, f0, y = uncoupled()
+    order = None if batches is None else np.asarray(batches)
+    with pytest.raises(ValueError, match=said):
+        exact_steps(
+            theta, f0, y, find_loss("mse"), Optimizer(), 0.1, np.asarray(times), order
+        )
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({"times": [2.5]}, "times are steps, whole and from 0 on, got 2.5"),
+        ({"times": [-1]}, "times are steps"),
+        ({"ridge": -5.0}, "ridge has to be >= 0, got ridge=-5.0"),
+        ({"y": np.zeros(N)}, r"y has to be \[10, k\], got \(10,\)"),
+    ],
+)
+def test_closed_forms_that_do_not_exist_are_refused(bad, said):
+    _, _, theta, f0, y = uncoupled()
+    given = {"f0": f0, "y": y, "learning_rate": 0.1, "times": [1]} | bad
+    with pytest.raises(ValueError, match=said):
+        Dynamics.from_kernel(theta).outputs(**given)
+
+
+def test_the_smallest_eigenvalue_is_reported_as_it_was_found():
+    theta = np.diag([1.0, -3e-11])
+    dynamics = Dynamics.from_kernel(theta)
+    assert (dynamics.smallest, dynamics.eigenvalues[0]) == (-3e-11, 0.0)
+    with pytest.raises(ValueError, match="not positive semi-definite"):
+        Dynamics.from_kernel(theta, tolerance=0.0)
+
+
 def test_what_has_no_limit_is_refused():
     _, _, theta, f0, y = uncoupled()
     adam = Optimizer("adam")

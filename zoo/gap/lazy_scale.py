@@ -167,15 +167,16 @@ def _scale(net, loss, start, x, y, times, alpha) -> dict[str, jax.Array]:
     gap = jnp.max(jnp.sqrt(jnp.mean(away[:, n:] ** 2, axis=(1, 2))))
     drift = relative_distance(after, start.kernel)
     apart = _norm(jax.tree.map(jnp.subtract, end, start.drift))
-    scatter = VARIES * jnp.sqrt(jnp.mean(F[-1] ** 2))
+    size_F = jnp.sqrt(jnp.mean(F[-1] ** 2))
+    missed = jnp.maximum(rounding / size_F, SOLVER) * _norm(end)
     return {
         "gap": _above(gap, gap, rounding),
         "kernel_drift": _above(drift, drift, ROUNDING),
         "movement": _norm(end) / size,
-        "movement_gap": _above(apart, apart, SOLVER * _norm(end)) / size,
+        "movement_gap": _above(apart, apart, missed) / size,
         "deviation": _norms(away) / _norms(start.linear),
         "train_loss": jax.vmap(loss.mean, in_axes=(0, None))(F[:, :n], y),
-        "end": _above(F[-1], scatter, rounding),
+        "end": _above(F[-1], VARIES * size_F, rounding),
         "solver_steps": flow.steps,
     }
 
