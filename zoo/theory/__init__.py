@@ -1,10 +1,41 @@
 """The theorems of the papers, each a prediction beside its measurement."""
 
 from zoo.names import check_name
-from zoo.theory import arora2019
+from zoo.theory import (
+    allenzhu2018,
+    arora2019,
+    du2019,
+    feng2020,
+    gao2021,
+    gao2022,
+    gao2023,
+    kawaguchi2018,
+    kawaguchi2019,
+    kawaguchi2021,
+    ling2022,
+    terjek2022,
+    winston2020,
+)
 from zoo.theory.claims import Paper
 
-PAPERS: dict[str, Paper] = {module.PAPER.name: module.PAPER for module in (arora2019,)}
+PAPERS: dict[str, Paper] = {
+    module.PAPER.name: module.PAPER
+    for module in (
+        allenzhu2018,
+        terjek2022,
+        kawaguchi2018,
+        kawaguchi2019,
+        ling2022,
+        gao2021,
+        gao2022,
+        gao2023,
+        kawaguchi2021,
+        feng2020,
+        winston2020,
+        arora2019,
+        du2019,
+    )
+}
 
 
 def find_papers(name: str) -> list[Paper]:
