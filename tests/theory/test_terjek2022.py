@@ -2,21 +2,10 @@
 
 import functools
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
-from scipy import integrate, special
 
-from zoo.data import load
-from zoo.infinite.kernels import kernel_matrix
-from zoo.infinite.precision import float64
-from zoo.models import TerjekMLP
 from zoo.theory.claims import judge
 from zoo.theory.terjek2022 import PAPER
-from zoo.theory.terjek2022_data import hermite_squares, points, schur_bound
-from zoo.theory.terjek2022_init import DIMENSION, SIGMA_W, network, tangent_kernel
-from zoo.theory.terjek2022_train import first_growth, late_rate, measure_training
 
 CLAIMS = {claim.name: claim for claim in PAPER.claims}
 RUNS = {m.name: m.run for m in PAPER.measurements}
