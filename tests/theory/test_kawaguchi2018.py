@@ -69,10 +69,9 @@ def test_values_fall_only_where_minima_are_sought(untrained, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["synthetic", "digits"])
-def test_values_fall_with_width(name):
-    size = VALUES[name].sizes["smoke"] | {"depths": (1,)}
-    assert verdict(f"width-{name}", VALUES[name].run(**size)) == "holds"
+def test_values_fall_with_width():
+    size = VALUES["digits"].sizes["smoke"] | {"depths": (1,)}
+    assert verdict("width-digits", VALUES["digits"].run(**size)) == "holds"
 
 
 @pytest.mark.slow

@@ -41,7 +41,9 @@ def test_features_have_full_rank_and_fit_from_there():
     ],
 )
 def test_features_break(claim, broken):
-    arrays = at(FEATURES, **{"ns": (16,), "depths": (1,)} | broken)
+    arrays = at(
+        FEATURES, **{"ns": (16,), "depths": (1,), "activations": ("softplus",)} | broken
+    )
     samples = CLAIMS[claim].samples(arrays)
     assert np.isnan(samples).all() or verdicts(arrays, claim) <= set(OFF)
 
@@ -54,7 +56,8 @@ def test_rates_hold(rates, claim):
 @pytest.mark.parametrize(
     ("claims", "broken"),
     [
-        (("convex", "square"), {"rate": 2.002}),
+        (("convex",), {"rate": 10.0, "steps": 1000}),
+        (("square",), {"rate": 2.002}),
         (("exponent", "separable"), {"rate": 1e-5}),
     ],
 )
@@ -78,7 +81,9 @@ def test_the_number_of_parameters_needs_random_labels():
     ],
 )
 def test_data_break(claims, broken):
-    assert verdicts(at(DATA, **broken), *claims) <= set(OFF)
+    with jax.numpy_dtype_promotion("standard"):  # optax's Adam counts in int32
+        arrays = at(DATA, **broken)
+    assert verdicts(arrays, *claims) <= set(OFF)
 
 
 def test_features_match_numpy():

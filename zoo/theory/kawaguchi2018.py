@@ -155,7 +155,7 @@ LINE = Measurement(
     "line",
     measure_line,
     {
-        "smoke": {"n": 40, "d": 3, "widths": (2, 5, 8), "seeds": 6, "steps": 200},
+        "smoke": {"n": 40, "d": 3, "widths": (2, 5, 8), "seeds": 24, "steps": 150},
         "default": {
             "n": 100,
             "d": 4,
