@@ -30,8 +30,8 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; }
 .words th:last-child, .words td:last-child { text-align: left; white-space: normal;
   min-width: 15rem; }
 .columns { display: flex; flex-wrap: wrap; gap: 0 4rem; }
-.claims td:nth-child(-n+2), .claims td:last-child { text-align: left;
-  white-space: normal; min-width: 11rem; }
+.claims :is(th, td):is(:nth-child(-n+2), :last-child) { text-align: left;
+  white-space: normal; min-width: 9rem; }
 caption { text-align: left; color: #444; padding-bottom: .3rem; }
 sub, sup { line-height: 0; }
 @media print { body { margin: 0; max-width: none; font-size: 11pt; }

@@ -1,5 +1,6 @@
 """The scoreboard of the theorems: tables, one page per paper, markdown."""
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -12,7 +13,7 @@ from scipy import stats
 from zoo.gap import store
 from zoo.gap.sweep import Arrays
 from zoo.report import document, figures, scale, tables
-from zoo.report.plots import GREY, Line, Panel, Plot, minus
+from zoo.report.plots import GREY, LAMBDA, THETA, Line, Panel, Plot, minus
 from zoo.report.tables import formula
 from zoo.report.text import number
 from zoo.theory import PAPERS
@@ -28,16 +29,21 @@ OF_TEN = (
     "#e69f00",
 )  # Okabe, Ito
 PANEL = 3  # in a row of a figure
+GREEK = {"lambda": LAMBDA, "Theta": THETA}
 
 
 def opening(summary: dict[str, Any]) -> str:
     """How many claims have which verdict."""
     found = [row["verdict"] for row in summary["rows"]]
     counts = {verdict: found.count(verdict) for verdict in VERDICTS}
-    said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    said = ", ".join(
+        f"{count} {'hold' if verdict == 'holds' else verdict}"
+        for verdict, count in counts.items()
+        if count
+    )
     return (
         f"{len(found)} claims at the {summary['scale']} size: {said}. Measured in "
-        f"{summary['seconds'] / 60:.0f} minutes on {summary['machine']}."
+        f"{summary['seconds'] / 60:.1f} minutes on {summary['machine']}."
     )
 
 
@@ -93,10 +99,21 @@ def _panel(axes: Axes) -> Panel:
     x = scale.positive_axis if axes.log_x else scale.linear_axis
     every = np.concatenate([np.ravel(line.x) for line in lines])
     if axes.log_y:
-        y = scale.log_axis(axes.y, [lines])
+        y = scale.log_axis(_typeset(axes.y), [lines])
     else:
-        y = scale.linear_axis(axes.y, np.concatenate([_reach(line) for line in lines]))
-    return Panel(axes.title, x(axes.x, every), y, lines)
+        reach = np.concatenate([_reach(line) for line in lines])
+        y = scale.linear_axis(_typeset(axes.y), reach)
+    return Panel(_typeset(axes.title), x(_typeset(axes.x), every), y, lines)
+
+
+def _typeset(text: str) -> str:
+    """A formula as typed on a terminal, with the marks of `zoo.report.plots`.
+
+    >>> _typeset("lambda_min(t)^1/2")
+    '\N{GREEK SMALL LETTER LAMDA}_{min}(t)^{1/2}'
+    """
+    text = re.sub(r"([_^])(-?[\w./]*\w)", r"\1{\2}", text)
+    return re.sub(r"\b(lambda|Theta)(?![a-z])", lambda found: GREEK[found[1]], text)
 
 
 def _colours(count: int) -> Sequence[str]:
@@ -116,11 +133,11 @@ def _line(curve: Curve, colour: str) -> Line:
         spread = np.std(y, axis=0, ddof=1) if seeds > 1 else np.full(y.shape[1], np.nan)
         half = stats.t.ppf(0.975, max(seeds - 1, 1)) * spread / np.sqrt(seeds)
         y = np.mean(y, axis=0)
-    few = half is not None and len(x) <= 16
+    few = half is not None and len(x) <= 16 and not curve.guide
     return Line(
         x,
         y,
-        minus(curve.label),
+        minus(_typeset(curve.label)),
         colour,
         "dashed" if curve.guide else curve.dash,
         "both" if few else "line",
