@@ -81,7 +81,7 @@ BALL = Measurement(
             "omega": 0.1,
             "draws": 4,
             "seeds": 24,
-            "n": 8,
+            "n": 4,
         },
         "paper": {
             "widths": (512, 1024, 2048, 4096, 8192),

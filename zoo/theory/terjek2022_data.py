@@ -170,16 +170,18 @@ def measure_moments(
             "drift": jnp.linalg.norm(drift, 2) / values[0],
         }
 
+    def at(pair: tuple[jax.Array, jax.Array]) -> tuple[dict, jax.Array]:
+        key, tail = pair
+        for_points, for_run = jax.random.split(key)
+        x = points(for_points, n, tail)
+        each = [one(depth, for_run, x) for depth in depths]
+        fourth = jnp.mean(jnp.sum(x**2, 1) ** 2) / DIMENSION**2
+        return jax.tree.map(lambda *a: jnp.stack(a), *each), fourth
+
     def measure(key: jax.Array) -> dict[str, jax.Array]:
-        found, fourth = [], []
-        for i, spread in enumerate(tails):
-            for_points, for_run = jax.random.split(jax.random.fold_in(key, i))
-            x = points(for_points, n, spread)
-            fourth.append(jnp.mean(jnp.sum(x**2, 1) ** 2) / DIMENSION**2)
-            each = [one(depth, for_run, x) for depth in depths]
-            found.append(jax.tree.map(lambda *a: jnp.stack(a), *each))
-        both = jax.tree.map(lambda *a: jnp.stack(a, axis=1), *found)
-        return both | {"fourth": jnp.stack(fourth)}
+        keys = jax.random.split(key, len(tails))
+        found, fourth = jax.lax.map(at, (keys, jnp.asarray(tails)))
+        return {name: each.T for name, each in found.items()} | {"fourth": fourth}
 
     with float64():
         found = by_seed(measure, seeds, width, together=1)

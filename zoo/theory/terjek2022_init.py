@@ -63,7 +63,7 @@ def tangent_kernel(net: Any, params: Any, x: jax.Array) -> Float[Array, "n n"]:
     return ntk_by_output(net, params, x)[0, :, 0]
 
 
-def points(key: jax.Array, n: int, tail: float = 0.0) -> Float[Array, "n d"]:
+def points(key: jax.Array, n: int, tail: Any = 0.0) -> Float[Array, "n d"]:
     """Random directions times sqrt(d) r, log r ~ N(0, tail^2) but for mean r^2 = 1."""
     for_directions, for_radii = jax.random.split(key)
     x = jax.random.normal(for_directions, (n, DIMENSION))
@@ -73,7 +73,12 @@ def points(key: jax.Array, n: int, tail: float = 0.0) -> Float[Array, "n d"]:
 
 
 def measure_spectrum(
-    widths: Sequence[int], seeds: int, n: int, activation: str = "erf", **options: Any
+    widths: Sequence[int],
+    seeds: int,
+    n: int,
+    depth: int = 2,
+    activation: str = "erf",
+    **options: Any,
 ) -> dict[str, np.ndarray]:
     """Extreme eigenvalues of Theta_0 on n points of the sphere.
 
@@ -81,7 +86,8 @@ def measure_spectrum(
         widths: m.
         seeds: initializations.
         n: points.
-        activation: of the network and of its limit.
+        depth: of the network and of its limit.
+        activation: of both.
         options: of the network, not of its limit.
 
     Returns:
@@ -89,11 +95,11 @@ def measure_spectrum(
         limit, relative; limit_low, limit_high: eigenvalues of the limit.
     """
     x = load("sphere", n, 1).x_train.astype(float)
-    limit = kernel_matrix(network(1, activation=activation), x)
+    limit = kernel_matrix(network(1, depth, activation), x)
     values = np.linalg.eigvalsh(limit)
 
     def at(width: int) -> dict[str, np.ndarray]:
-        net = network(width, activation=activation, **options)
+        net = network(width, depth, activation, **options)
 
         def measure(key: jax.Array) -> dict[str, jax.Array]:
             inputs, theta_inf = jnp.asarray(x), jnp.asarray(limit)

@@ -31,6 +31,7 @@ def measure_training(
     n: int,
     steps: int,
     share: float = 0.5,
+    depth: int = 2,
     **options: Any,
 ) -> dict[str, np.ndarray]:
     """Gradient descent beside its linearization, both from Theta_0.
@@ -41,6 +42,7 @@ def measure_training(
         n: points of the sphere.
         steps: of gradient descent.
         share: eta lambda_max(Theta_0) / (2 n).
+        depth: of the network and of its limit.
         options: of the network.
 
     Returns:
@@ -56,7 +58,7 @@ def measure_training(
     times = np.unique(np.linspace(0, steps, RECORDS).astype(int))
 
     def at(width: int) -> dict[str, np.ndarray]:
-        net = network(width, **options)
+        net = network(width, depth, **options)
 
         def apply(params: Any, x: jax.Array) -> Any:
             return net.apply({"params": params}, x)
@@ -103,7 +105,7 @@ def measure_training(
         with float64():
             return by_seed(measure, seeds, width, together=1)
 
-    limit = np.linalg.eigvalsh(kernel_matrix(network(1), data.x_train))
+    limit = np.linalg.eigvalsh(kernel_matrix(network(1, depth), data.x_train))
     decay = np.asarray(-2 * np.log(abs(1 - 2 * share * limit[0] / limit[-1])))
     where = {"widths": np.asarray(widths), "times": times, "limit_decay": decay}
     return where | sweep(widths, at)
