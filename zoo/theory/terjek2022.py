@@ -72,8 +72,8 @@ def _wide(name: str, least: int = 256) -> Callable[[Arrays], np.ndarray]:
 CATAPULT = (
     "What transfers is the critical rate, and that every rate below it is stable, at "
     "any width. Beyond it the kernel shrinks until the rate is stable again, in narrow "
-    "networks before the loss exceeds its start: the edge falls from 1.5 critical "
-    "rates at m = 64 to 1.1 at m = 1024, and the best rate a little."
+    "networks before the loss exceeds its start: the edge falls from 1.5 critical ones "
+    "at m = 64 to 1.1 at m = 1024, and the best rate a little."
 )
 TEMPLATE = "the standard argument from a Polyak-Lojasiewicz inequality"
 CLAIMS = (
