@@ -129,12 +129,12 @@ def test_features_and_singular_values():
 
 def test_the_law_of_widths_is_that_of_drawn_networks():
     """At the width of the map, scaled two layers: c1 to c3 of networks as drawn."""
-    n, d = 4, 4
+    n, d = 8, 8
     law = measure_map(1, (n,), 400, d)
     width = int(np.median(law["width_scaled"]))
     scale = SETTINGS[1]["scaled"].base * n**0.25
     ratios = []
-    for seed in range(12):
+    for seed in range(16):
         rng = np.random.default_rng(seed)
         x = np.sqrt(d) * np.linalg.qr(rng.standard_normal((d, n)))[0].T
         W = scale * rng.standard_normal((d, width)) / np.sqrt(d)
