@@ -67,7 +67,7 @@ def by_kind(build):
 
 
 SIZES = {
-    "descent-fc": {"widths": (128, 512), "build": by_kind(shallow)},
+    "descent-fc": {"widths": (128, 512), "build": by_kind(shallow), "seeds": 24},
     "descent-cnn": {"widths": (32, 128), "build": dense_head},
     "descent-resnet": {"widths": (128, 512)},
     "sgd-fc": {"width": 64, "seeds": 2, "n": 20, "batch": 10, "epochs": 100},

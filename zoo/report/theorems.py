@@ -90,12 +90,10 @@ def _plot(paper: str, figure: Figure) -> Plot:
 
 
 def _panel(axes: Axes) -> Panel:
-    own = [curve for curve in axes.curves if not curve.guide]
-    colours = _colours(len(own))
-    lines = []
-    for curve in axes.curves:
-        colour = GREY if curve.guide else colours[own.index(curve)]
-        lines.append(_line(curve, colour))
+    colours = iter(_colours(sum(not curve.guide for curve in axes.curves)))
+    lines = [
+        _line(curve, GREY if curve.guide else next(colours)) for curve in axes.curves
+    ]
     x = scale.positive_axis if axes.log_x else scale.linear_axis
     every = np.concatenate([np.ravel(line.x) for line in lines])
     if axes.log_y:
