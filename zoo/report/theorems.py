@@ -267,14 +267,14 @@ def _markdown_page(
     paper: Paper, rows: list[dict[str, Any]], shown: list[tuple[Plot, str]]
 ) -> str:
     """One paper for `docs/theorems/`."""
-    parts = [f"# {paper.title}", "", paper.setup.strip(), "", *_lines(rows), ""]
+    parts = [f"# {paper.title}", "", _cell(paper.setup.strip()), "", *_lines(rows), ""]
     for row in rows:
         parts.append(
             f"- **{row['claim']}**: {_cell(row['statement'])} Source: "
             f"{_cell(row['source'])} ({TRUST[row['trust']]})."
         )
     for plot, caption in shown:
-        parts += ["", f"![{plot.name}](figures/{plot.name}.svg)", "", caption]
+        parts += ["", f"![{plot.name}](figures/{plot.name}.svg)", "", _cell(caption)]
     return "\n".join(parts) + "\n"
 
 
