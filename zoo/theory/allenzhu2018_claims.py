@@ -17,8 +17,9 @@ from zoo.theory.allenzhu2018_sizes import (
     PERTURBATION,
     SGD,
 )
-from zoo.theory.allenzhu2018_training import above_linear, exponents, mean_rate
+from zoo.theory.allenzhu2018_training import above_linear, mean_rate
 from zoo.theory.claims import Arrays, AtLeast, AtMost, Claim, Equals, Measurement
+from zoo.theory.powers import exponents
 
 SHALLOW = 4  # matrices of the network of claims at initialization
 

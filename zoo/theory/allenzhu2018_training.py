@@ -18,7 +18,6 @@ from zoo.data import load
 from zoo.descent.losses import LOSSES
 from zoo.finite.ntk import empirical_ntk, trained_weights
 from zoo.finite.train import Objective, train
-from zoo.gap.fit import slopes
 from zoo.models import AllenZhuCNN, AllenZhuMLP, AllenZhuResNet
 from zoo.theory.claims import Arrays
 from zoo.theory.runs import by_seed, sweep
@@ -214,12 +213,6 @@ def _matrix(net: nn.Module, params: Any, x: jax.Array) -> jax.Array:
     theta = empirical_ntk(net, params, x, full=True)
     n, _, k, _ = theta.shape
     return jnp.asarray(theta).transpose(0, 2, 1, 3).reshape(n * k, n * k)
-
-
-def exponents(x: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The log-log slope of every seed, [s]; NaN where it has none."""
-    each = [slopes(x, row[None]) for row in values]
-    return np.asarray([slope[0] if len(slope) else np.nan for slope in each])
 
 
 def above_linear(a: Arrays) -> np.ndarray:

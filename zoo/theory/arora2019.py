@@ -14,7 +14,6 @@ from jaxtyping import Float
 
 from zoo.data import load
 from zoo.finite.train import train
-from zoo.gap.fit import slopes
 from zoo.infinite.kernels import kernel_matrix
 from zoo.models import MLP
 from zoo.theory.claims import (
@@ -28,6 +27,7 @@ from zoo.theory.claims import (
     Measurement,
     Paper,
 )
+from zoo.theory.powers import exponents
 from zoo.theory.runs import by_seed, sweep
 
 SETUP = """
@@ -210,7 +210,7 @@ PAPER = Paper(
             "kernel at initialization is m^-1/2",
             "derived",
             CURVE,
-            lambda a: slopes(a["widths"], deviation(a)),
+            lambda a: exponents(a["widths"], deviation(a)),
         ),
         Claim(
             "labels",

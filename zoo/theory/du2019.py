@@ -32,9 +32,10 @@ from zoo.theory.claims import (
     Measurement,
     Paper,
 )
+from zoo.theory.powers import exponents
 from zoo.theory.runs import by_seed, sweep
 from zoo.theory.terjek2022_figures import guide
-from zoo.theory.terjek2022_init import exponents, tangent_kernel
+from zoo.theory.terjek2022_init import tangent_kernel
 
 PHI, C_RES = "softplus", 0.5
 SETUP = """

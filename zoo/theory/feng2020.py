@@ -22,7 +22,7 @@ from zoo.theory.claims import (
     Measurement,
     Paper,
 )
-from zoo.theory.implicit import exponents
+from zoo.theory.powers import exponents
 from zoo.theory.runs import by_seed, sweep
 
 SETUP = """

@@ -28,7 +28,8 @@ from zoo.theory.claims import (
     Measurement,
     Paper,
 )
-from zoo.theory.implicit import exponents, root
+from zoo.theory.implicit import root
+from zoo.theory.powers import exponents
 from zoo.theory.runs import by_seed, sweep
 
 SETUP = """

@@ -15,7 +15,6 @@ import optax
 from jaxtyping import Array, Float, Shaped
 
 from zoo.finite.train import train
-from zoo.gap.fit import slopes
 from zoo.layers.roots import Method, fixed_point, rms
 from zoo.theory.claims import Arrays, Axes, Curve, Figure
 
@@ -104,14 +103,6 @@ def worst_excess(
     """max_t Phi(t) / ((1 - rate)^t Phi(0)) over the records after the first, [*s]."""
     log_bound = times * np.log1p(-np.asarray(rate))[..., None]
     return np.exp(np.log(loss / loss[..., :1]) - log_bound)[..., 1:].max(axis=-1)
-
-
-def exponents(sizes: Any, values: Float[np.ndarray, "s w"]) -> np.ndarray:
-    """The log-log slope of every seed; NaN of one that lacks a value."""
-    whole = np.all(np.isfinite(values) & (values > 0), axis=1)
-    out = np.full(len(values), np.nan)
-    out[whole] = slopes(sizes, values)
-    return out
 
 
 def record_times(steps: int, count: int = 12) -> np.ndarray:

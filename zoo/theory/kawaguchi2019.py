@@ -20,6 +20,7 @@ from zoo.theory.claims import (
 )
 from zoo.theory.kawaguchi2019_all import measure_data, measure_parameters
 from zoo.theory.kawaguchi2019_last import measure_features, measure_rates
+from zoo.theory.powers import exponents
 
 SETUP = """
 h_0 = x with |x| = 1, h_l = m_l^-1/2 sigma(sigma_w W_l h_{l-1} + b_l), f = W_{H+1} h_H
@@ -133,12 +134,6 @@ def off_rank(arrays: Arrays) -> np.ndarray:
 def off_threshold(arrays: Arrays) -> np.ndarray:
     """The largest |m / n - 1| of each seed, m the least width that fits."""
     return np.abs(arrays["threshold"] - 1).max(axis=(1, 2, 3))
-
-
-def needed_exponent(arrays: Arrays) -> np.ndarray:
-    """Log-log slope of the parameters needed, of each seed; NaN if one fits nowhere."""
-    n = np.log(arrays["ns"]) - np.mean(np.log(arrays["ns"]))
-    return np.log(arrays["parameters"]) @ n / (n @ n)
 
 
 def exponent(times: np.ndarray, excess: np.ndarray, floor: float) -> np.ndarray:
@@ -294,7 +289,7 @@ PAPER = Paper(
             "abstract; Table I: Omega~(n)",
             "restated",
             PARAMETERS,
-            needed_exponent,
+            lambda a: exponents(a["ns"], a["parameters"]),
         ),
         Claim(
             "needed",

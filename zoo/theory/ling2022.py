@@ -19,7 +19,6 @@ from zoo.theory.claims import (
 )
 from zoo.theory.implicit import (
     bound_ratio,
-    exponents,
     gradient_ratio,
     kept_share,
     training_figure,
@@ -33,6 +32,7 @@ from zoo.theory.ling2022_measure import (
     measure_training,
     measure_width,
 )
+from zoo.theory.powers import exponents
 
 SETUP = """
 z = relu(W z + U x), f = a . z, in the standard parameterization and without biases:

@@ -12,9 +12,10 @@ from zoo.theory.claims import (
     Equals,
     Paper,
 )
+from zoo.theory.powers import exponents
 from zoo.theory.terjek2022_data import log_ratio
 from zoo.theory.terjek2022_figures import figures
-from zoo.theory.terjek2022_init import distance, exponents, spread
+from zoo.theory.terjek2022_init import distance, spread
 from zoo.theory.terjek2022_sizes import (
     DEPENDENCE,
     LABELS,
@@ -50,8 +51,7 @@ Sigma_NNGP) / 2 in units where Sigma(x, x) = 1, as Cao & Gu define it; L = 3.
 Of the paper its abstract and introduction were read. The architecture is reconstructed,
 and the inequalities with constants are those of the standard argument for a Lipschitz
 gradient and a Polyak-Lojasiewicz inequality, not the paper's own. The paper allows any
-smooth loss with such an inequality, and a population; here it is the square, on a
-sample.
+smooth loss with such an inequality, and a population; here: the square, on a sample.
 """
 
 

@@ -41,17 +41,6 @@ def network(
     )
 
 
-def exponents(sizes: Any, values: np.ndarray) -> np.ndarray:
-    """Log-log slope against `sizes` [w] of every row of `values` [s, w].
-
-    NaN for a row with a value that is no positive number.
-    """
-    x = np.log(np.asarray(sizes, float))
-    x -= x.mean()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log(values) @ x / (x @ x)
-
-
 def grouped(values: np.ndarray, size: int) -> np.ndarray:
     """Seeds [s, ...] in groups [g, size, ...]; those left over are left out."""
     groups = len(values) // size
