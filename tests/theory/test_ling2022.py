@@ -8,7 +8,6 @@ from zoo.infinite.kernels import kernel_matrix
 from zoo.models import LingDEQ
 from zoo.theory.implicit import (
     bound_ratio,
-    exponents,
     kept_share,
     operator_norm,
     smallest_eigenvalue,
@@ -23,6 +22,7 @@ from zoo.theory.ling2022_measure import (
     limit_grams,
     measure_training,
 )
+from zoo.theory.powers import exponents
 
 
 def example(m=24, n=5):
