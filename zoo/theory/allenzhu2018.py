@@ -5,6 +5,7 @@ import numpy as np
 from zoo.theory.allenzhu2018_ball import DIRECTIONS
 from zoo.theory.allenzhu2018_claims import CLAIMS
 from zoo.theory.allenzhu2018_sizes import NETWORKS
+from zoo.theory.allenzhu2018_smooth import figure as smoothness
 from zoo.theory.claims import Arrays, Axes, Curve, Figure, Paper
 
 SETUP = """
@@ -37,7 +38,9 @@ point of the largest error, starting from a random point of the ball. The remain
 F(W + W') - F(W) - <grad F(W), W'> is read in the two parts of the paper's proof: with
 the residual r of f - y, sum_i r_i times what f departs from linear, and the square 1/2
 sum_i |f(W + W') - f(W)|_i^2. One output (and ten in the claims on the ball); a network
-of its own for every omega.
+of its own for every omega. As the theorem has it, as a |W'| + b |W'|^2, it is fitted to
+five lengths of W' from omega / 4 to omega, by least squares of R / |W'|, for the same
+networks at every omega.
 
 The landscape is that of the fully connected network on 100 digits of ten classes under
 SGD with momentum 0.9; the most negative curvature is that of the Hessian's lowest Ritz
@@ -57,6 +60,8 @@ def figures(found: dict[str, Arrays]) -> list[Figure]:
         out.append(_changes(found["descent-fc"]))
     if "perturbation" in found:
         out.append(_stability(found["perturbation"]))
+    if "smoothness" in found:
+        out.append(smoothness(found["smoothness"]))
     if "growth" in found:
         out.append(_growth(found["growth"]))
     if "landscape" in found:

@@ -17,6 +17,7 @@ from zoo.theory.allenzhu2018_sizes import (
     PERTURBATION,
     SGD,
 )
+from zoo.theory.allenzhu2018_smooth import CLAIMS as SMOOTH
 from zoo.theory.allenzhu2018_training import above_linear, mean_rate
 from zoo.theory.claims import Arrays, AtLeast, AtMost, Claim, Equals, Measurement
 from zoo.theory.powers import exponents
@@ -365,6 +366,7 @@ CLAIMS: tuple[Claim, ...] = (
     *_gradient_claims("start", "at initialization", BALL, lambda r: r[..., :1])[:1],
     *_gradient_claims("ball", "at random points of the ball", BALL, lambda r: r),
     *STABILITY,
+    *SMOOTH,
     _change(
         "moved",
         "Weights move by m^-1/2.",

@@ -3,21 +3,16 @@
 "Effect of Depth and Width on Local Minima in Deep Learning" (Neural Computation 2019).
 """
 
-import numpy as np
-
 from zoo.data import DATASETS, ON_DISK
 from zoo.theory.claims import (
-    Arrays,
     AtLeast,
     AtMost,
-    Axes,
     Claim,
-    Curve,
     Equals,
-    Figure,
     Measurement,
     Paper,
 )
+from zoo.theory.kawaguchi2018_figures import figures
 from zoo.theory.kawaguchi2018_minima import ACTIVATIONS, SMOOTH
 from zoo.theory.kawaguchi2018_sweeps import (
     accepted,
@@ -173,78 +168,6 @@ LINE = Measurement(
     },
     seconds=15.0,
 )
-
-
-def figures(found: dict[str, Arrays]) -> list[Figure]:
-    """Shares of stationary points, values by width and depth, the line."""
-    out = []
-    if "stationary" in found:
-        a = found["stationary"]
-        share = accepted(a).mean(axis=(1, 4))
-        widths = np.arange(1, share.shape[-1] + 1)
-        out.append(
-            Figure(
-                "share",
-                "Share of descents that end at a differentiable stationary point, by "
-                "place of the width in the sweep; the others end at kinks, or fall "
-                "towards infinity.",
-                [
-                    Axes(
-                        "stationary points",
-                        "width",
-                        "share of descents",
-                        [
-                            Curve(name, widths, share[:, i])
-                            for i, name in enumerate(ACTIVATIONS)
-                        ],
-                        log_x=False,
-                        log_y=False,
-                    )
-                ],
-            )
-        )
-    values = {name: found[f"values-{name}"] for name in VALUES if _has(found, name)}
-    if values:
-        out.append(
-            Figure(
-                "values",
-                "Loss where descents end, over |Y|^2 / 2 (solid), and that of the "
-                "linear model of the tangent space there (dashed).",
-                [
-                    _panel(values, "width m", "widths", "wide"),
-                    _panel(values, "depth H", "depths", "deep"),
-                ],
-            )
-        )
-    if "line" in found:
-        a = found["line"]
-        curves = [
-            Curve("where descents end", a["ratios"], a["end"]),
-            Curve("tangent space at the start", a["ratios"], a["start"]),
-            Curve("1 - P / n", a["ratios"], 1 - a["ratios"], "dashed", guide=True),
-        ]
-        panel = Axes(
-            "random labels",
-            "P / n",
-            "L / (|Y|^2 / 2)",
-            curves,
-            log_x=False,
-            log_y=False,
-        )
-        caption = "Random labels: the loss against the number of parameters P."
-        out.append(Figure("line", caption, [panel]))
-    return out
-
-
-def _has(found: dict[str, Arrays], name: str) -> bool:
-    return f"values-{name}" in found
-
-
-def _panel(values: dict[str, Arrays], label: str, x: str, y: str) -> Axes:
-    solid = [Curve(name, a[x], a[y]) for name, a in values.items()]
-    dashed = [Curve("", a[x], a[f"induced_{y}"], "dashed") for a in values.values()]
-    title = f"against {label.split()[0]}"
-    return Axes(title, label, "L / (|Y|^2 / 2)", solid + dashed, log_x=x == "widths")
 
 
 FORMULA = "local-minimum formula; derived: J^T r = 0 and f in the span of J"

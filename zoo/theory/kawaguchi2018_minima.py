@@ -62,9 +62,10 @@ class Net(NamedTuple):
         return sum(rows * columns for rows, columns in self.shapes)
 
     @property
-    def layer(self) -> np.ndarray:
-        """The layer of every parameter, [p]."""
-        return np.repeat(np.arange(len(self.shapes)), [r * c for r, c in self.shapes])
+    def unit(self) -> np.ndarray:
+        """The unit of every parameter, [p], counted through all layers."""
+        fan_in = [columns for rows, columns in self.shapes for _ in range(rows)]
+        return np.repeat(np.arange(len(fan_in)), fan_in)
 
     def weights(self, theta: Float[Array, " p"]) -> list[jax.Array]:
         """The matrices of a parameter vector."""
@@ -133,7 +134,7 @@ class Value(NamedTuple):
         gradient: |J^T r| / (sigma |Y|), with the columns of J scaled to norm 1 and
             sigma its least singular value that is not rounding: a bound of |P_J r|.
         rank: of J.
-        terms: what each layer takes off |Y|^2 / 2, after the layers before it.
+        terms: what each unit takes off |Y|^2 / 2, after the units and layers before it.
     """
 
     loss: jax.Array
@@ -154,7 +155,7 @@ def value(net: Net, theta: Float[Array, " p"], on: Problem) -> Value:
     least = jnp.min(jnp.where(kept, S, S[0]))
     left = on.y - U @ jnp.where(kept, U.T @ on.y, 0.0)
     terms = jax.ops.segment_sum(
-        orthogonal_terms(J, on.y), jnp.asarray(net.layer), len(net.shapes)
+        orthogonal_terms(J, on.y), jnp.asarray(net.unit), net.unit[-1] + 1
     )
     return Value(
         jnp.sum(r**2) / size,

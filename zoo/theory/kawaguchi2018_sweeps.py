@@ -63,9 +63,11 @@ def measure_stationary(
 
     Returns:
         the fields of `Value` but rank, [s, h, a, m, i] by seed, depth, activation,
-        width and initialization; of `terms` the sum.
+        width and initialization; terms [s, h, a, m, i, u] with 0 beyond the last unit;
+        depths [h] and room, the units of a layer that `terms` has places for.
     """
     room = max(widths)
+    units = max(depths) * room + 1
 
     def at(depth: int) -> dict[str, np.ndarray]:
         net = Net(d, room, depth, readout=readout)
@@ -84,15 +86,17 @@ def measure_stationary(
                 jnp.arange(len(ACTIVATIONS)), jnp.asarray(widths), indexing="ij"
             )
             found = jax.lax.map(of, tuple(jnp.ravel(c) for c in cases))._asdict()
-            found["terms"] = jnp.sum(found["terms"], axis=-1)
+            none = ((0, 0), (0, 0), (0, units - found["terms"].shape[-1]))
+            found["terms"] = jnp.pad(found["terms"], none)
             del found["rank"]
             shape = (len(ACTIVATIONS), len(widths), restarts)
-            return {name: a.reshape(shape) for name, a in found.items()}
+            return {n: a.reshape(shape + a.shape[2:]) for n, a in found.items()}
 
         return by_seed(measure, seeds, depth)
 
+    sizes = {"depths": np.asarray(depths), "room": np.asarray(room)}
     with float64():
-        return sweep(depths, at)
+        return sizes | sweep(depths, at)
 
 
 def principal(x: Float[np.ndarray, "n e"], d: int) -> Float[np.ndarray, "n d"]:
@@ -265,7 +269,7 @@ def relative_gap(arrays: Arrays) -> np.ndarray:
 
 def undecomposed(arrays: Arrays) -> np.ndarray:
     """|L - |Y|^2 / 2 + the sum of the terms|."""
-    return np.abs(1.0 - arrays["terms"] - arrays["loss"])
+    return np.abs(1.0 - arrays["terms"].sum(axis=-1) - arrays["loss"])
 
 
 def worst_step(values: np.ndarray) -> np.ndarray:
