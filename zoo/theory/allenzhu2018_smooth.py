@@ -8,8 +8,6 @@ With R = F(W + W') - F(W) - <grad F(W), W'>, the theorem says
 for W and W + W' within omega of the initialization.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,7 +41,7 @@ OMEGAS = (0.0125, 0.025, 0.05, 0.1, 0.2)
 
 
 def fit(lengths: np.ndarray, remainder: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """a and b of R = a s + b s^2, by least squares of R / s.
+    """Fits R = a s + b s^2, by least squares of R / s: a and b.
 
     >>> a, b = fit(np.asarray([1.0, 2.0, 4.0]), np.asarray([3.0, 10.0, 36.0]))
     >>> round(float(a), 6), round(float(b), 6)
@@ -76,7 +74,8 @@ def measure_smoothness(
 
     Returns:
         omegas [o], lengths [o, p] of W'; remainder [s, o, p], R over F^(1/2), the mean
-        over some points of the ball, and F [s, o]; a and b [s, o], fitted along the lengths, over (F m)^(1/2) and over n L^2 m.
+        over some points of the ball, and F [s, o]; a and b [s, o], fitted along the
+        lengths, over (F m)^(1/2) and over n L^2 m.
     """
     x, y = data(n)
     lengths = np.outer(omegas, PARTS).astype(np.float32)
