@@ -24,16 +24,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
+from jax.sharding import Mesh
 
 from zoo.data import Dataset
 from zoo.finite.linear import top_eigenvalue, train_linearized
 from zoo.finite.mirrored import Mirrored
 from zoo.finite.ntk import ntk_by_output, output_mean, trained_weights
 from zoo.finite.train import Objective, train
+from zoo.gap import mesh as devices
 from zoo.gap.prediction import InfiniteSide, compare_outputs
 from zoo.gap.training import Training
 
 Arrays = dict[str, np.ndarray]
+# Of the arguments of a cell's programs, which have seeds on their first axis: seeds, x,
+# y, theta, learning rate, times, orders.
+SEEDED = (True, False, False, False, False, False, True)
 
 
 class Trained(NamedTuple):
@@ -57,6 +62,7 @@ def measure_cell(
     memory_bytes: float,
     ntk_bytes: int | None,
     training: Training,
+    mesh: Mesh | None = None,
 ) -> Arrays:
     """Trains, linearizes and predicts; returns every array that is stored.
 
@@ -72,24 +78,24 @@ def measure_cell(
         ntk_bytes: bounds what the empirical NTKs hold at a time; None leaves them out,
             for a network whose examples interact.
         training: the loss and the optimizer.
+        mesh: of devices that share seeds and parameters, of `zoo.gap.mesh`.
 
     Returns:
         arrays whose first axis is the seed; `zoo.gap.summary` says which enter how.
     """
     x, y = points(data)
     rate, steps = jnp.float32(learning_rate), jnp.asarray(times, jnp.int32)
-    together = seeds_at_once(net, x, y, len(seeds), memory_bytes)
+    together = seeds_at_once(net, x, y, len(seeds), memory_bytes, mesh)
     theta = _limit_kernel(limit, y)
     orders = training.orders(seeds, len(y), int(times[-1]))
     arguments = (jnp.asarray(seeds), x, y, theta, rate, steps, jnp.asarray(orders))
-    options = (net, width, training, together, int(times[-1]), ntk_bytes)
+    arguments = devices.place(arguments, mesh, SEEDED)
+    options = (net, width, training, together, int(times[-1]), ntk_bytes, mesh)
     train_seeds, compare = _programs(options, *arguments)
     trained = train_seeds(*arguments)
     found = compare(trained, *arguments)
-    arrays: Arrays = {name: np.asarray(value) for name, value in found.items()}
-    arrays["outputs"] = np.asarray(trained.outputs)
-    arrays["output_size"] = np.asarray(trained.size)
-    arrays |= {name: np.asarray(value) for name, value in trained.roots.items()}
+    seen = {"outputs": trained.outputs, "output_size": trained.size, **trained.roots}
+    arrays: Arrays = devices.on_host(found | seen)
     predicted = compare_outputs(
         data, limit, training, learning_rate, times, orders, arrays
     )
@@ -136,8 +142,15 @@ def initialize(net: nn.Module, width: int, seed: jax.Array, x: jax.Array) -> Any
     return net.init(key, x[:1])["params"]
 
 
-def seeds_at_once(net: Any, x: Any, y: Any, seeds: int, memory_bytes: float) -> int:
-    """The largest divisor of `seeds` whose training fits the budget.
+def seeds_at_once(
+    net: Any,
+    x: Any,
+    y: Any,
+    seeds: int,
+    memory_bytes: float,
+    mesh: Mesh | None = None,
+) -> int:
+    """The largest divisor of a device's seeds whose training fits its budget.
 
     A seed holds parameters, gradients and updates, its own copy at initialization, and
     the outputs of all modules, with their derivatives, on the train points.
@@ -157,6 +170,11 @@ def seeds_at_once(net: Any, x: Any, y: Any, seeds: int, memory_bytes: float) -> 
     sizes = [leaf.size for leaf in jax.tree.leaves(shapes)]
     units = [leaf.size for leaf in jax.tree.leaves(held)]
     each = 4 * (4 * sum(sizes) + 2 * sum(units) + x.size)
+    if mesh is not None:
+        seeds, memory_bytes = (
+            seeds // mesh.shape["seed"],
+            memory_bytes * mesh.shape["width"],
+        )
     fitting = [b for b in range(1, seeds + 1) if seeds % b == 0]
     return max([b for b in fitting if b * each <= memory_bytes], default=1)
 
@@ -169,26 +187,45 @@ def _compiled(
     together: int,
     last: int,
     ntk_bytes: int | None,
+    mesh: Mesh | None,
     shapes: tuple,
 ) -> tuple:
     """Both programs of a cell for arguments of these shapes, compiled side by side."""
-    specs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes]
-    train_seeds = jax.jit(partial(_train_seeds, net, width, training, together))
-    compare = jax.jit(partial(_compare, net, last, ntk_bytes, training))
+    specs = [
+        jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+        for shape, dtype, sharding in shapes
+    ]
+    descend = partial(_train_seeds, net, width, training, together, mesh)
+    measure = partial(_compare, net, last, ntk_bytes, training)
+    descend = devices.over_seeds(descend, mesh, SEEDED)
+    compare = jax.jit(devices.over_seeds(measure, mesh, (True, *SEEDED)))
     with jax.default_matmul_precision("highest"):  # TF32 would be a floor of 1e-3
-        trained = jax.eval_shape(train_seeds, *specs)
+        trained = devices.split_seeds(jax.eval_shape(descend, *specs), mesh)
+        where = jax.tree.map(lambda leaf: leaf.sharding, trained)
+        train_seeds = jax.jit(descend, out_shardings=where)
         lowered = (train_seeds.lower(*specs), compare.lower(trained, *specs))
     with ThreadPoolExecutor(len(lowered)) as pool:
         return tuple(pool.map(lambda program: program.compile(), lowered))
 
 
 def _programs(options: tuple, *arguments) -> tuple:
-    shapes = tuple((a.shape, a.dtype) for a in arguments)
+    shapes = tuple((a.shape, a.dtype, a.sharding) for a in arguments)
     return _compiled(*options, shapes)
 
 
 def _train_seeds(
-    net, width, training, together, seeds, x, y, theta, learning_rate, times, orders
+    net,
+    width,
+    training,
+    together,
+    mesh,
+    seeds,
+    x,
+    y,
+    theta,
+    learning_rate,
+    times,
+    orders,
 ):
     """All seeds in one program, `together` of them at a time.
 
@@ -197,7 +234,7 @@ def _train_seeds(
     mirrored = isinstance(net, Mirrored)
 
     def draw(seed: jax.Array):
-        return initialize(net, width, seed, x)
+        return devices.along_width(initialize(net, width, seed, x), mesh)
 
     def descend(start: tuple) -> Trained:
         params, order = start
