@@ -26,7 +26,7 @@ from zoo.gap.config import METHOD, Config
 from zoo.gap.run import Experiment, cell_name, hyper_parameters, trained
 from zoo.gap.scale_laws import summarize
 from zoo.gap.summary import ROUNDING
-from zoo.gap.sweep import Cell, Report, measure_cells, versions
+from zoo.gap.sweep import WHOLE, Cell, Report, Shard, measure_cells, versions
 
 Arrays = dict[str, np.ndarray]
 VARIES = 0.01  # of outputs, what their scatter over seeds is at least
@@ -196,7 +196,10 @@ def _norms(f: jax.Array) -> jax.Array:
 
 
 def run(
-    experiment: Experiment[ScaleConfig], workdir: Path, report: Report
+    experiment: Experiment[ScaleConfig],
+    workdir: Path,
+    report: Report,
+    shard: Shard = WHOLE,
 ) -> dict[str, Any]:
     """Measures what is missing in `workdir`, and summarizes; as `zoo.gap.run.run`."""
     config = experiment.config
@@ -208,7 +211,7 @@ def run(
         )
         for width, seeds in experiment.cells()
     ]
-    found, seconds = measure_cells(cells, workdir, config.as_dict(), report)
+    found, seconds = measure_cells(cells, workdir, config.as_dict(), report, shard)
     by_width: dict[int, list[Arrays]] = {}
     for (width, _), arrays in zip(experiment.cells(), found, strict=True):
         by_width.setdefault(width, []).append(arrays)
