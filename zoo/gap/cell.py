@@ -17,6 +17,7 @@ and one whose examples interact has no kernel and no f_lin: what needs them is a
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -29,8 +30,10 @@ from zoo.data import Dataset
 from zoo.finite.linear import top_eigenvalue, train_linearized
 from zoo.finite.mirrored import Mirrored
 from zoo.finite.ntk import ntk_by_output, output_mean, trained_weights
-from zoo.finite.train import Objective, train
+from zoo.finite.train import Descent, Objective, descent
+from zoo.gap import segments
 from zoo.gap.prediction import InfiniteSide, compare_outputs
+from zoo.gap.segments import Progress
 from zoo.gap.training import Training
 
 Arrays = dict[str, np.ndarray]
@@ -57,6 +60,7 @@ def measure_cell(
     memory_bytes: float,
     ntk_bytes: int | None,
     training: Training,
+    scratch: Path | None = None,
 ) -> Arrays:
     """Trains, linearizes and predicts; returns every array that is stored.
 
@@ -72,6 +76,7 @@ def measure_cell(
         ntk_bytes: bounds what the empirical NTKs hold at a time; None leaves them out,
             for a network whose examples interact.
         training: the loss and the optimizer.
+        scratch: folder of what a later process goes on from; see `segments.train`.
 
     Returns:
         arrays whose first axis is the seed; `zoo.gap.summary` says which enter how.
@@ -83,8 +88,15 @@ def measure_cell(
     orders = training.orders(seeds, len(y), int(times[-1]))
     arguments = (jnp.asarray(seeds), x, y, theta, rate, steps, jnp.asarray(orders))
     options = (net, width, training, together, int(times[-1]), ntk_bytes)
-    train_seeds, compare = _programs(options, *arguments)
-    trained = train_seeds(*arguments)
+    begin, advance, compare = _programs(options, *arguments)
+    params0, size, progress = begin(*arguments)
+
+    def program(progress: Any, part: Any, bounds: Any) -> Any:
+        return advance(progress, params0, *arguments, part, bounds)
+
+    parts = len(seeds) // together
+    progress = segments.train(program, progress, parts, times, scratch)
+    trained = _trained(params0, size, progress)
     found = compare(trained, *arguments)
     arrays: Arrays = {name: np.asarray(value) for name, value in found.items()}
     arrays["outputs"] = np.asarray(trained.outputs)
@@ -171,13 +183,21 @@ def _compiled(
     ntk_bytes: int | None,
     shapes: tuple,
 ) -> tuple:
-    """Both programs of a cell for arguments of these shapes, compiled side by side."""
+    """The programs of a cell for arguments of these shapes, compiled side by side."""
     specs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes]
-    train_seeds = jax.jit(partial(_train_seeds, net, width, training, together))
+    begin = jax.jit(partial(_begin, net, width, training))
+    advance = partial(_advance, net, training, together)
+    advance = jax.jit(advance, donate_argnames="progress")
     compare = jax.jit(partial(_compare, net, last, ntk_bytes, training))
+    part, bounds = (jax.ShapeDtypeStruct(shape, jnp.int32) for shape in ((), (4,)))
     with jax.default_matmul_precision("highest"):  # TF32 would be a floor of 1e-3
-        trained = jax.eval_shape(train_seeds, *specs)
-        lowered = (train_seeds.lower(*specs), compare.lower(trained, *specs))
+        params0, size, progress = jax.eval_shape(begin, *specs)
+        trained = _trained(params0, size, progress)
+        lowered = (
+            begin.lower(*specs),
+            advance.lower(progress, params0, *specs, part, bounds),
+            compare.lower(trained, *specs),
+        )
     with ThreadPoolExecutor(len(lowered)) as pool:
         return tuple(pool.map(lambda program: program.compile(), lowered))
 
@@ -187,42 +207,75 @@ def _programs(options: tuple, *arguments) -> tuple:
     return _compiled(*options, shapes)
 
 
-def _train_seeds(
-    net, width, training, together, seeds, x, y, theta, learning_rate, times, orders
-):
-    """All seeds in one program, `together` of them at a time.
+def _begin(net, width, training, seeds, x, y, theta, learning_rate, times, orders):
+    """All seeds before their first step: parameters, size of alpha f_0, progress.
 
     Initialization is not batched: XLA takes three times as long to compile it so.
     """
-    mirrored = isinstance(net, Mirrored)
 
-    def draw(seed: jax.Array):
-        return initialize(net, width, seed, x)
+    def one(seed: jax.Array) -> tuple:
+        params = initialize(net, width, seed, x)
+        start, _ = _descent(net, training, x, y, learning_rate)
+        f: Any = _apply(net)(params, x)
+        if isinstance(net, Mirrored):
+            f = net.net.apply({"params": params["plus"]}, x)
+        return params, training.alpha * jnp.sqrt(jnp.mean(f**2)), start(params)
 
-    def descend(start: tuple) -> Trained:
-        params, order = start
-        steps, observe = training.optimizer.transformation(learning_rate), _observe
-        warm = partial(_warm, net) if getattr(net, "warm_start", False) else None
-        objective = _objective(net, training, params, x, order)
-        (f, roots), end = train(
-            _apply(net),
-            params,
-            x,
-            y,
-            steps,
-            times,
-            partial(observe, net),
-            warm,
-            objective,
-        )
-        one: Any = f[0]
-        if mirrored:
-            one = net.net.apply({"params": params["plus"]}, x)
-        size = training.alpha * jnp.sqrt(jnp.mean(one**2))
-        return Trained(params, end, objective.outputs(f), size, roots)
+    params0, size, state = jax.lax.map(one, seeds)
+    first = jax.tree.map(lambda leaf: leaf[0], params0)
+    seen = jax.eval_shape(partial(_observe, net), first, x)
+    return params0, size, Progress(state, segments.empty(seen, len(seeds), len(times)))
 
-    starts = (jax.lax.map(draw, seeds), orders)
-    return jax.lax.map(descend, starts, batch_size=together)
+
+def _advance(
+    net,
+    training,
+    together,
+    progress,
+    params0,
+    seeds,
+    x,
+    y,
+    theta,
+    learning_rate,
+    times,
+    orders,
+    part,
+    bounds,
+):
+    """Some steps of a part of the seeds, `together` of them."""
+
+    def one(progress: Progress, params0: Any, order: jax.Array) -> Progress:
+        objective = _objective(net, training, params0, x, order)
+
+        def observe(params: Any) -> tuple:
+            f, roots = _observe(net, params, x)
+            return objective.outputs(f), roots
+
+        _, steps = _descent(net, training, x, y, learning_rate, objective)
+        return segments.advance(steps, observe, progress, times, bounds)
+
+    return segments.by_part(one, together, part, progress, params0, orders)
+
+
+def _descent(
+    net: nn.Module,
+    training: Training,
+    x: jax.Array,
+    y: jax.Array,
+    learning_rate: jax.Array,
+    objective: Objective | None = None,
+) -> Descent:
+    """Training of one seed."""
+    warm = partial(_warm, net) if getattr(net, "warm_start", False) else None
+    steps = training.optimizer.transformation(learning_rate)
+    return descent(_apply(net), x, y, steps, warm, objective)
+
+
+def _trained(params0: Any, size: Any, progress: Progress) -> Trained:
+    """What is compared, of a training that is done."""
+    outputs, roots = progress.seen
+    return Trained(params0, progress.state[0], outputs, size, roots)
 
 
 def _objective(

@@ -6,10 +6,8 @@ and in long trainings between segments. In a run of several processes JAX makes 
 agree on the place.
 """
 
-import itertools
 import os
 import signal
-import socket
 import threading
 
 import jax
@@ -19,7 +17,7 @@ STATUS = 75  # EX_TEMPFAIL: what is done is kept, run the same command again
 GRACE = 20.0  # seconds from the signal to the next place to stop, at most
 
 _asked, _stopping = threading.Event(), threading.Event()
-_places = itertools.count()
+_place = 0
 
 
 class Preempted(Exception):
@@ -34,18 +32,17 @@ def listen(grace: float = GRACE) -> None:
     with `STATUS` all the same: what it has stored is kept, its cell begins anew.
     Processes of one run leave the signal to JAX, which tells all of them.
     """
-    if jax.distributed.is_initialized():
+    if os.name != "posix" or jax.distributed.is_initialized():
         return
-    receiver, sender = socket.socketpair()
-    sender.setblocking(False)
+    receiver, sender = os.pipe()
+    os.set_blocking(sender, False)
     signal.signal(signal.SIGTERM, lambda *_: None)
-    signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-    arguments = (receiver, sender, grace)
-    threading.Thread(target=_receive, args=arguments, daemon=True).start()
+    signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
+    threading.Thread(target=_receive, args=(receiver, grace), daemon=True).start()
 
 
-def _receive(receiver: socket.socket, sender: socket.socket, grace: float) -> None:
-    while receiver.recv(1)[0] != signal.SIGTERM:
+def _receive(receiver: int, grace: float) -> None:
+    while os.read(receiver, 1)[0] != signal.SIGTERM:
         pass  # other signals, which have handlers of their own
     _asked.set()
     if not _stopping.wait(grace):
@@ -53,16 +50,27 @@ def _receive(receiver: socket.socket, sender: socket.socket, grace: float) -> No
         os._exit(STATUS)
 
 
-def reached() -> bool:
-    """Whether to stop here; processes of one run ask at the same places."""
+def next_place(after: int = 0) -> int:
+    """The number of the next place where the run may stop, the same in all processes.
+
+    Args:
+        after: numbers that are taken: those of checkpoints, which count on.
+    """
+    global _place
+    _place = max(_place, after) + 1
+    return _place
+
+
+def reached(place: int) -> bool:
+    """Whether the run has to stop at this place."""
     if jax.distributed.is_initialized():
-        return multihost_utils.reached_preemption_sync_point(next(_places))
+        return multihost_utils.reached_preemption_sync_point(place)
     if _asked.is_set():
         _stopping.set()
     return _asked.is_set()
 
 
 def stop_if_asked() -> None:
-    """Raises `Preempted` where the run has to stop here."""
-    if reached():
+    """Raises `Preempted` if the run has to stop here."""
+    if reached(next_place()):
         raise Preempted

@@ -212,8 +212,10 @@ class Experiment(Generic[C]):
         blocks = [seeds[i : i + step] for i in range(0, len(seeds), step)]
         return [(width, block) for width in self.config.widths for block in blocks]
 
-    def measure(self, width: int, seeds: np.ndarray) -> dict[str, np.ndarray]:
-        """The arrays of one cell."""
+    def measure(
+        self, width: int, seeds: np.ndarray, scratch: Path | None = None
+    ) -> dict[str, np.ndarray]:
+        """The arrays of one cell; see `zoo.gap.segments.train` for `scratch`."""
         arrays = measure_cell(
             self.trained_net(width),
             width,
@@ -225,6 +227,7 @@ class Experiment(Generic[C]):
             self.config.memory_gb * 2**30,
             self.ntk_bytes,
             self.training,
+            scratch,
         )
         limit = self.limit(width)
         if limit is not None:
@@ -263,6 +266,7 @@ def run(
             len(seeds) * _effort(config, width),
             partial(experiment.measure, width, seeds),
             partial(experiment.about, width),
+            resumes=True,
         )
         for width, seeds in pairs
     ]

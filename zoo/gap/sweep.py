@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
-from zoo.gap import locks, preemption, store
+from zoo.gap import locks, preemption, segments, store
+from zoo.gap.processes import agreed
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "neural-tangents", "numpy", "scipy")
 PAUSE = 1.0  # seconds between two looks at what other processes hold
@@ -39,13 +39,16 @@ class Cell(NamedTuple):
         measure: what it measures, by name.
         about: what `run.json` holds besides, asked after it was measured.
         config: what it depends on beside the configuration of the whole.
+        resumes: whether `measure` takes a folder, where it keeps what a later process
+            can go on from; the folder goes when the cell is stored.
     """
 
     name: str
     work: float
-    measure: Callable[[], Arrays]
+    measure: Callable[..., Arrays]
     about: Callable[[], dict[str, Any]] = dict
     config: Mapping[str, Any] = MappingProxyType({})
+    resumes: bool = False
 
 
 class Shard(NamedTuple):
@@ -143,19 +146,12 @@ def _turn(sweep: _Sweep, cell: Cell, share: float) -> int:
         state, still = HELD, None
         if jax.process_index() == 0:
             state, still = _look(sweep, cell, share, stack)
-        state = _agreed(state)
+        state = agreed(state)
         if state == ON_DISK:
             sweep.report(f"{cell.name}: on disk", share)
         if state == MEASURED:
             return _measure(sweep, cell, share, still)
         return state
-
-
-def _agreed(state: int) -> int:
-    """What the first process says, in all processes of the run."""
-    if jax.process_count() == 1:
-        return state
-    return int(multihost_utils.broadcast_one_to_all(np.int32(state)))
 
 
 def _look(
@@ -183,8 +179,12 @@ def _look(
 def _measure(sweep: _Sweep, cell: Cell, share: float, still: Any) -> int:
     """Measures a cell that is held, and stores it, or why it failed."""
     folder, began = sweep.folder(cell), time.monotonic()
+    scratch = folder / "checkpoint"
+    if scratch.exists():
+        sweep.report(f"{cell.name}: goes on from its checkpoint", share)
     try:
-        arrays, about = cell.measure(), cell.about()
+        arrays = cell.measure(scratch) if cell.resumes else cell.measure()
+        about = cell.about()
     except preemption.Preempted:
         raise
     except Exception as error:
@@ -202,6 +202,7 @@ def _measure(sweep: _Sweep, cell: Cell, share: float, still: Any) -> int:
             return HELD
         said = {"seconds": took, "versions": versions(), **about}
         store.write_cell(folder, sweep.depends(cell), arrays, said)
+        segments.forget(scratch)
         locks.forget(folder)
     sweep.report(f"{cell.name}: {took:.1f} s", share)
     return MEASURED
