@@ -1,16 +1,17 @@
 """The edge between a user and the library: flags in, one line per error out."""
 
-import errno
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from absl import app, flags, logging
 
-from zoo.gap.store import WorkdirError
+from zoo.gap import preemption
+from zoo.gap.store import WorkdirError, is_fault
+from zoo.gap.sweep import Unfinished
 
-# What the system answers when results cannot be stored.
-STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
+PLACE = ("shard",)  # flags that say who measures, not what
+MOST_FAILED = 63  # as an exit status; higher ones have other meanings
 
 
 def fail(message: object, status: int = 1) -> NoReturn:
@@ -33,15 +34,26 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs `main` under absl; refused input and failed storage end in one line."""
+    """Runs `main` under absl; what ends it early is said in one line.
+
+    The exit status is 1 or 2 for refused input, 75 where the run was asked to stop and
+    can go on, the number of cells that failed, and 0 for a shard that waits for others.
+    """
 
     def guarded(argv: Sequence[str]) -> None:
+        preemption.listen()
         try:
             main()
+        except Unfinished as e:
+            if e.failed:
+                fail(e, min(e.failed, MOST_FAILED))
+            print(e)
+        except preemption.Preempted:
+            fail("preempted; the same command goes on from here.", preemption.STATUS)
         except WorkdirError as e:
             fail(e)
         except OSError as e:
-            if e.errno not in STORAGE:
+            if not is_fault(e):
                 raise
             fail(
                 f"results cannot be stored: {e}. What was finished is kept; the same "
@@ -56,5 +68,6 @@ def run(main: Callable[[], None]) -> None:
 def flags_text() -> str:
     """The program's own flags with their values, as a file for --flagfile."""
     own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
-    lines = [flag.serialize() for flag in own if flag.value is not None]
+    kept = [flag for flag in own if flag.value is not None and flag.name not in PLACE]
+    lines = [flag.serialize() for flag in kept]
     return "\n".join(line for line in lines if line) + "\n"

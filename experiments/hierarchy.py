@@ -7,15 +7,12 @@ along training beside what its derivatives at initialization, and the hierarchy
 truncated at K3 or K4, predict. The same command goes on where an earlier one stopped.
 """
 
-from pathlib import Path
-
 from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from experiments import edge, settings
+from experiments import cells, edge, settings
 from experiments.progress import progress
-from zoo.gap import store
 from zoo.gap.hierarchy import header, prepare, run
 from zoo.gap.hierarchy_config import HierarchyConfig
 from zoo.layers import ACTIVATIONS
@@ -35,7 +32,7 @@ settings.define(
         "memory_gb": "Bounds the highest tangent kernel of one seed.",
     },
 )
-WORKDIR = flags.DEFINE_string("workdir", "runs/hierarchy", "Where results are kept.")
+cells.define("runs/hierarchy")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data files.")
 ALLOW_DIVERGENCE = flags.DEFINE_bool(
     "allow_divergence", False, "Accept a learning rate above the critical one."
@@ -58,17 +55,16 @@ def table(summary: dict) -> str:
 def main() -> None:
     """Measures, reports, and says what was found."""
     try:
+        shard = cells.shard()
         config = settings.read(HierarchyConfig)
         experiment = prepare(config, DATA_DIR.value, ALLOW_DIVERGENCE.value)
     except (ValueError, FileNotFoundError) as e:
         edge.fail(e)
-    workdir = Path(WORKDIR.value)
-    store.open_workdir(workdir, config.as_dict())
-    store.write_text(workdir / "flags.txt", edge.flags_text())
+    workdir = cells.open_workdir(config.as_dict())
     print("\n".join(page.opening(header(config, experiment))), flush=True)
     with progress("hierarchy") as report:
-        summary, cells = run(config, experiment, workdir, report)
-    path = page.write(workdir, summary, cells)
+        summary, arrays = run(config, experiment, workdir, report, shard)
+    path = page.write(workdir, summary, arrays)
     print(table(summary))
     print(f"Report: {path}")
     for sentence in page.sentences(summary):

@@ -8,13 +8,10 @@ alignment with the labels, its spectrum, and the test error of kernel machines b
 it. The same command goes on where an earlier one was stopped.
 """
 
-from pathlib import Path
-
 from absl import flags
 
-from experiments import edge, settings
+from experiments import cells, edge, settings
 from experiments.progress import progress
-from zoo.gap import store
 from zoo.gap.config import METHOD
 from zoo.gap.kernel_evolution import Evolution, KernelConfig, run
 from zoo.report import kernel_page
@@ -28,9 +25,7 @@ ABOUT = {
     "full_kernel": "Measures also the kernel of all pairs of outputs, start and end.",
 }
 settings.define(KernelConfig, ABOUT, ("loss", *METHOD))
-WORKDIR = flags.DEFINE_string(
-    "workdir", "runs/kernel_evolution", "Where results are kept."
-)
+cells.define("runs/kernel_evolution")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data files.")
 ALLOW_DIVERGENCE = flags.DEFINE_bool(
     "allow_divergence", False, "Accept a learning rate above the critical one."
@@ -40,17 +35,16 @@ ALLOW_DIVERGENCE = flags.DEFINE_bool(
 def main() -> None:
     """Measures, reports, and says what was found."""
     try:
+        shard = cells.shard()
         evolution = Evolution(
             settings.read(KernelConfig), DATA_DIR.value, ALLOW_DIVERGENCE.value
         )
     except (ValueError, FileNotFoundError) as e:
         edge.fail(e)
-    workdir = Path(WORKDIR.value)
-    store.open_workdir(workdir, evolution.config.as_dict())
-    store.write_text(workdir / "flags.txt", edge.flags_text())
+    workdir = cells.open_workdir(evolution.config.as_dict())
     print(kernel_page.header(evolution), flush=True)
     with progress("kernel evolution") as report:
-        summary, results = run(evolution, workdir, report)
+        summary, results = run(evolution, workdir, report, shard)
     path = kernel_page.write(workdir, summary, results)
     print(f"Report: {path}")
     for sentence in kernel_page.sentences(summary):

@@ -7,19 +7,16 @@ their infinite-width limit, and fits how the gaps between them fall with width. 
 same command goes on where an earlier one was stopped.
 """
 
-from pathlib import Path
-
 from absl import flags
 
-from experiments import edge, settings
+from experiments import cells, edge, settings
 from experiments.progress import progress
-from zoo.gap import store
 from zoo.gap.config import Config
 from zoo.gap.run import Experiment, run
 from zoo.report import page, text
 
 settings.define(Config)
-WORKDIR = flags.DEFINE_string("workdir", "runs/lazy_gap", "Where results are kept.")
+cells.define("runs/lazy_gap")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data files.")
 ALLOW_DIVERGENCE = flags.DEFINE_bool(
     "allow_divergence", False, "Accept a learning rate above the critical one."
@@ -29,17 +26,16 @@ ALLOW_DIVERGENCE = flags.DEFINE_bool(
 def main() -> None:
     """Measures, reports, and says what was found."""
     try:
+        shard = cells.shard()
         experiment = Experiment(
             settings.read(Config), DATA_DIR.value, ALLOW_DIVERGENCE.value
         )
     except (ValueError, FileNotFoundError) as e:
         edge.fail(e)
-    workdir = Path(WORKDIR.value)
-    store.open_workdir(workdir, experiment.config.as_dict())
-    store.write_text(workdir / "flags.txt", edge.flags_text())
+    workdir = cells.open_workdir(experiment.config.as_dict())
     print(text.header(experiment), flush=True)
     with progress("lazy gap") as report:
-        summary = run(experiment, workdir, report)
+        summary = run(experiment, workdir, report, shard)
     path = page.write(workdir, summary)
     print(text.table(summary))
     print(f"Report: {path}")

@@ -7,13 +7,10 @@ linearization, and fits the laws of Chizat et al. and Geiger et al. The same com
 goes on where an earlier one was stopped.
 """
 
-from pathlib import Path
-
 from absl import flags
 
-from experiments import edge, settings
+from experiments import cells, edge, settings
 from experiments.progress import progress
-from zoo.gap import store
 from zoo.gap.config import METHOD
 from zoo.gap.lazy_scale import ScaleConfig, flow_times, run
 from zoo.gap.run import Experiment, trained
@@ -28,20 +25,20 @@ settings.define(
     },
     METHOD,
 )
-WORKDIR = flags.DEFINE_string("workdir", "runs/lazy_scale", "Where results are kept.")
+cells.define("runs/lazy_scale")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data files.")
 
 
 def main() -> None:
     """Measures, reports, and says what was found."""
     try:
+        shard = cells.shard()
         # A flow has no edge of stability: the rate sets the time it lasts.
         experiment = Experiment(settings.read(ScaleConfig), DATA_DIR.value, True)
     except (ValueError, FileNotFoundError) as e:
         edge.fail(e)
-    config, workdir = experiment.config, Path(WORKDIR.value)
-    store.open_workdir(workdir, config.as_dict())
-    store.write_text(workdir / "flags.txt", edge.flags_text())
+    config = experiment.config
+    workdir = cells.open_workdir(config.as_dict())
     widest = config.widths[-1]
     print(
         f"{config.arch} on {config.dataset}: {config.n_train} train points, "
@@ -53,7 +50,7 @@ def main() -> None:
         flush=True,
     )
     with progress("lazy scale") as report:
-        summary = run(experiment, workdir, report)
+        summary = run(experiment, workdir, report, shard)
     path = scales.write(workdir, summary)
     for sentence in scales.sentences(summary):
         print(sentence)

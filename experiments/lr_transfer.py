@@ -7,13 +7,10 @@ says how the critical, the largest stable and the best learning rate follow the 
 The same command goes on where an earlier one was stopped.
 """
 
-from pathlib import Path
-
 from absl import flags
 
-from experiments import edge, settings
+from experiments import cells, edge, settings
 from experiments.progress import progress
-from zoo.gap import store
 from zoo.gap.lr_transfer import Transfer, TransferConfig, run
 from zoo.report import lr_text, lr_transfer
 
@@ -28,22 +25,21 @@ ABOUT = {
     "memory_gb": "Bounds how many runs train at once.",
 }
 settings.define(TransferConfig, ABOUT)
-WORKDIR = flags.DEFINE_string("workdir", "runs/lr_transfer", "Where results are kept.")
+cells.define("runs/lr_transfer")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data files.")
 
 
 def main() -> None:
     """Measures, reports, and says what was found."""
     try:
+        shard = cells.shard()
         transfer = Transfer(settings.read(TransferConfig), DATA_DIR.value)
     except (ValueError, FileNotFoundError) as e:
         edge.fail(e)
-    workdir = Path(WORKDIR.value)
-    store.open_workdir(workdir, transfer.config.as_dict())
-    store.write_text(workdir / "flags.txt", edge.flags_text())
+    workdir = cells.open_workdir(transfer.config.as_dict())
     print(lr_text.header(transfer), flush=True)
     with progress("learning rates") as report:
-        summary = run(transfer, workdir, report)
+        summary = run(transfer, workdir, report, shard)
     path = lr_transfer.write(workdir, summary)
     print(lr_text.table(summary))
     print(f"Report: {path}")

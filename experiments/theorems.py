@@ -8,13 +8,12 @@ earlier one stopped; other papers of the same --scale may share the folder.
 """
 
 import sys
-from pathlib import Path
 
 from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from experiments import edge
+from experiments import cells, edge
 from experiments.progress import progress
 from zoo.gap import store
 from zoo.report import theorems as page
@@ -26,7 +25,7 @@ PAPER = flags.DEFINE_string("paper", "all", f"all, or one of {', '.join(PAPERS)}
 SCALE = flags.DEFINE_enum(
     "scale", "default", SCALES, "Sizes: seconds, minutes on two cores, or the papers'."
 )
-WORKDIR = flags.DEFINE_string("workdir", "runs/theorems", "Where results are kept.")
+cells.define("runs/theorems")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data files.")
 LIST = flags.DEFINE_bool("list", False, "Prints every claim, one a line, and ends.")
 
@@ -47,17 +46,18 @@ def scoreboard(summary: dict) -> str:
 def main() -> None:
     """Measures, reports, and says what was found."""
     try:
+        shard = cells.shard()
         papers = find_papers(PAPER.value)
     except ValueError as e:
         edge.fail(e)
     if LIST.value:
         print("\n".join(page.listing(papers)))
         return
-    workdir = Path(WORKDIR.value)
-    store.open_workdir(workdir, {"scale": SCALE.value})
-    store.write_text(workdir / "flags.txt", edge.flags_text())
+    workdir = cells.open_workdir({"scale": SCALE.value})
     with progress("theorems") as report:
-        found, seconds = measure(papers, SCALE.value, workdir, report, DATA_DIR.value)
+        found, seconds = measure(
+            papers, SCALE.value, workdir, report, DATA_DIR.value, shard
+        )
     summary = summarize(papers, SCALE.value, found, seconds)
     store.write_json(workdir / "summary.json", summary)
     path = page.write(workdir, papers, summary, found)

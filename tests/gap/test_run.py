@@ -8,8 +8,8 @@ import pytest
 
 import zoo
 from zoo.gap import sides, store
-from zoo.gap.cell import seeds_at_once
 from zoo.gap.config import Config
+from zoo.gap.programs import seeds_at_once
 from zoo.gap.run import Experiment, record_times, run
 from zoo.gap.summary import diverged, seed_metrics, summarize
 from zoo.models import Limit

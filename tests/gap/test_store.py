@@ -43,21 +43,36 @@ def test_a_cell_comes_back_to_the_bit(tmp_path):
     assert got["f"].dtype == np.float32
 
 
-def test_a_damaged_or_foreign_cell_is_measured_again(tmp_path):
+def test_a_foreign_cell_is_not_finished(tmp_path):
     folder = tmp_path / "c"
     assert store.read_cell(folder, CONFIG) is None
     store.write_cell(folder, CONFIG, {"f": np.zeros(9)}, {})
     assert store.read_cell(folder, CONFIG | {"rate": 0.1}) is None
+
+
+def flip_a_bit(folder):
     data = bytearray((folder / "traj.npz").read_bytes())
     data[len(data) // 2] ^= 1
     (folder / "traj.npz").write_bytes(data)
-    assert store.read_cell(folder, CONFIG) is None
+
+
+DAMAGES = {
+    "its checksum differs": flip_a_bit,
+    "traj.npz is missing": lambda folder: (folder / "traj.npz").unlink(),
+    "run.json is damaged": lambda folder: (folder / "run.json").write_text('{"con'),
+    "n.json is damaged": lambda folder: (folder / "run.json").write_text("[1]"),
+}
+
+
+@pytest.mark.parametrize("said", DAMAGES)
+def test_a_damaged_cell_is_said_to_be(said, tmp_path):
+    folder = tmp_path / "c"
     store.write_cell(folder, CONFIG, {"f": np.zeros(9)}, {})
-    (folder / "run.json").write_text('{"config":')
-    assert store.read_cell(folder, CONFIG) is None
-    store.write_cell(folder, CONFIG, {"f": np.zeros(9)}, {})
-    (folder / "traj.npz").unlink()
-    assert store.read_cell(folder, CONFIG) is None
+    DAMAGES[said](folder)
+    with pytest.raises(store.DamagedError, match=said):
+        store.read_cell(folder, CONFIG)
+    store.write_cell(folder, CONFIG, {"f": np.ones(9)}, {})
+    np.testing.assert_array_equal(store.read_cell(folder, CONFIG)["f"], np.ones(9))
 
 
 def test_workdir_of_another_configuration_is_refused(tmp_path):
@@ -76,9 +91,6 @@ def test_unusable_workdir_is_refused(tmp_path):
         (tmp_path / "w" / "config.json").write_text(text)
         with pytest.raises(store.WorkdirError, match="cannot be used"):
             store.open_workdir(tmp_path / "w", CONFIG)
-    (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "run.json").write_text("[1]")
-    assert store.read_cell(tmp_path / "c", CONFIG) is None
 
 
 def test_only_our_own_litter_is_swept(tmp_path):
@@ -96,6 +108,14 @@ def test_only_our_own_litter_is_swept(tmp_path):
     store.open_workdir(tmp_path, CONFIG)
     assert all(path.exists() for path in others)
     assert not list(tmp_path.glob(f"{store.PART}*"))
+
+
+def test_what_a_living_process_writes_is_not_swept(tmp_path):
+    """A second launch on the folder, in the instant in which the first one writes."""
+    with store.atomic(tmp_path / "a.json") as file:
+        file.write(b"whole")
+        store.open_workdir(tmp_path, CONFIG)
+    assert (tmp_path / "a.json").read_bytes() == b"whole"
 
 
 WRITER = """

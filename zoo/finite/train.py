@@ -49,6 +49,18 @@ class Trajectory(NamedTuple):
     params: Any
 
 
+class Descent(NamedTuple):
+    """Training in pieces, of which any number make a whole.
+
+    Attributes:
+        start: parameters -> state; a state begins with the parameters.
+        steps: (state, first, last) -> state, by the steps first, ..., last - 1.
+    """
+
+    start: Callable[[Any], Any]
+    steps: Callable[[Any, Any, Any], Any]
+
+
 def train(
     apply_fn: Callable[[Any, jax.Array], jax.Array],
     params: Any,
@@ -73,13 +85,42 @@ def train(
         optimizer: an optax optimizer.
         times: steps after which outputs are recorded; increasing.
         observe: (params, x) -> what is recorded instead, a tree of arrays.
-        warm: (params, x, carried) -> (f, carried), a network that starts each step's
-            searches from what the step before has found; {} is nothing found yet. Each
-            step has to see all examples.
+        warm: as `descent` takes it.
         objective: None is the mean square of f itself, on all examples.
 
     Returns:
         the `Trajectory`.
+    """
+    start, steps = descent(apply_fn, x, y, optimizer, warm, objective)
+
+    def record(state, interval):
+        state = steps(state, *interval)
+        return state, (observe or apply_fn)(state[0], x)
+
+    intervals = (jnp.concatenate([jnp.zeros_like(times[:1]), times[:-1]]), times)
+    (params, *_), outputs = jax.lax.scan(record, start(params), intervals)
+    return Trajectory(outputs, params)
+
+
+def descent(
+    apply_fn: Callable[[Any, jax.Array], jax.Array],
+    x: Shaped[Array, "N ..."],
+    y: Float[Array, "n k"],
+    optimizer: optax.GradientTransformation,
+    warm: Callable[[Any, jax.Array, Any], tuple[jax.Array, Any]] | None = None,
+    objective: Objective | None = None,
+) -> Descent:
+    """Training without records.
+
+    Args:
+        apply_fn: the network, (params, x) -> f.
+        x: points [N, ...]; the first n are trained on.
+        y: their targets.
+        optimizer: an optax optimizer.
+        warm: (params, x, carried) -> (f, carried), a network that starts each step's
+            searches from what the step before has found; {} is nothing found yet. Each
+            step has to see all examples.
+        objective: None is the mean square of f itself, on all examples.
     """
     objective = objective or Objective()
     if warm is not None and objective.batches is not None:
@@ -100,13 +141,10 @@ def train(
         updates, memory = optimizer.update(gradient, memory, params)
         return optax.apply_updates(params, updates), memory, carried
 
-    def record(state, interval):
-        start, stop = interval
-        state = jax.lax.fori_loop(start, stop, step, state)
-        return state, (observe or apply_fn)(state[0], x)
+    def start(params: Any) -> tuple:
+        return params, optimizer.init(params), network(params, x[:n], {})[1]
 
-    intervals = (jnp.concatenate([jnp.zeros_like(times[:1]), times[:-1]]), times)
-    carried = network(params, x[:n], {})[1]
-    start = (params, optimizer.init(params), carried)
-    (params, *_), outputs = jax.lax.scan(record, start, intervals)
-    return Trajectory(outputs, params)
+    def steps(state: Any, first: Any, last: Any) -> Any:
+        return jax.lax.fori_loop(first, last, step, state)
+
+    return Descent(start, steps)

@@ -14,41 +14,25 @@ the root mean square over points and outputs. A network without a limit has no f
 and one whose examples interact has no kernel and no f_lin: what needs them is absent.
 """
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
 from zoo.data import Dataset
-from zoo.finite.linear import top_eigenvalue, train_linearized
-from zoo.finite.mirrored import Mirrored
-from zoo.finite.ntk import ntk_by_output, output_mean, trained_weights
-from zoo.finite.train import Objective, train
+from zoo.finite.linear import top_eigenvalue
+from zoo.finite.ntk import ntk_by_output
 from zoo.gap import mesh as devices
+from zoo.gap import segments
 from zoo.gap.prediction import InfiniteSide, compare_outputs
+from zoo.gap.programs import SEEDED, compiled, initialize, seeds_at_once, trained
 from zoo.gap.training import Training
 
 Arrays = dict[str, np.ndarray]
-# Of the arguments of a cell's programs, which have seeds on their first axis: seeds, x,
-# y, theta, learning rate, times, orders.
-SEEDED = (True, False, False, False, False, False, True)
-
-
-class Trained(NamedTuple):
-    """A batch of seeds before and after training; leaves are [s, ...]."""
-
-    params0: Any
-    params: Any
-    outputs: jax.Array  # [s, t, N, k]
-    size: jax.Array  # [s]; root mean square of alpha f_0, which rounding is a share of
-    roots: dict[str, jax.Array]  # [s, t]; see `_observe`
 
 
 def measure_cell(
@@ -62,6 +46,7 @@ def measure_cell(
     memory_bytes: float,
     ntk_bytes: int | None,
     training: Training,
+    scratch: Path | None = None,
     mesh: Mesh | None = None,
 ) -> Arrays:
     """Trains, linearizes and predicts; returns every array that is stored.
@@ -78,28 +63,61 @@ def measure_cell(
         ntk_bytes: bounds what the empirical NTKs hold at a time; None leaves them out,
             for a network whose examples interact.
         training: the loss and the optimizer.
-        mesh: of devices that share seeds and parameters, of `zoo.gap.mesh`.
+        scratch: folder of what a later process goes on from; see `segments.train`.
+        mesh: devices that share the seeds, and the parameters of each.
 
     Returns:
         arrays whose first axis is the seed; `zoo.gap.summary` says which enter how.
     """
-    x, y = points(data)
-    rate, steps = jnp.float32(learning_rate), jnp.asarray(times, jnp.int32)
-    together = seeds_at_once(net, x, y, len(seeds), memory_bytes, mesh)
-    theta = _limit_kernel(limit, y)
-    orders = training.orders(seeds, len(y), int(times[-1]))
-    arguments = (jnp.asarray(seeds), x, y, theta, rate, steps, jnp.asarray(orders))
-    arguments = devices.place(arguments, mesh, SEEDED)
-    options = (net, width, training, together, int(times[-1]), ntk_bytes, mesh)
-    train_seeds, compare = _programs(options, *arguments)
-    trained = train_seeds(*arguments)
-    found = compare(trained, *arguments)
-    seen = {"outputs": trained.outputs, "output_size": trained.size, **trained.roots}
+    shared, together = arguments(
+        net, data, limit, learning_rate, times, seeds, memory_bytes, training, mesh
+    )
+    last = int(times[-1])
+    begin, advance, compare = compiled(
+        net, width, training, together, last, ntk_bytes, mesh, shared
+    )
+    params0, size, progress = begin(*shared)
+
+    def program(progress: Any, part: Any, bounds: Any) -> Any:
+        part, bounds = devices.place((part, bounds), mesh)
+        return advance(progress, params0, *shared, part, bounds)
+
+    parts = len(seeds) // (together * devices.seed_devices(mesh))
+    progress = segments.train(program, progress, parts, times, scratch)
+    ends = trained(params0, size, progress)
+    found = compare(ends, *shared)
+    seen = {"outputs": ends.outputs, "output_size": ends.size, **ends.roots}
     arrays: Arrays = devices.on_host(found | seen)
+    orders = np.asarray(training.orders(seeds, len(data.y_train), last))
     predicted = compare_outputs(
         data, limit, training, learning_rate, times, orders, arrays
     )
     return arrays | predicted
+
+
+def arguments(
+    net: nn.Module,
+    data: Dataset,
+    limit: InfiniteSide | None,
+    learning_rate: float,
+    times: np.ndarray,
+    seeds: np.ndarray,
+    memory_bytes: float,
+    training: Training,
+    mesh: Mesh | None = None,
+) -> tuple[tuple, int]:
+    """What the programs of a cell share, and how many seeds of a device train at once.
+
+    Arguments as of `measure_cell`.
+    """
+    x, y = points(data)
+    rate, steps = jnp.float32(learning_rate), jnp.asarray(times, jnp.int32)
+    orders = jnp.asarray(training.orders(seeds, len(y), int(times[-1])))
+    theta = _limit_kernel(limit, y)
+    shared = (jnp.asarray(seeds), x, y, theta, rate, steps, orders)
+    own = len(seeds) // devices.seed_devices(mesh)
+    together = seeds_at_once(net, x, y, own, memory_bytes)
+    return devices.place(shared, mesh, SEEDED), together
 
 
 def points(data: Dataset) -> tuple[jax.Array, jax.Array]:
@@ -134,251 +152,3 @@ def critical_rates(net: nn.Module, width: int, data: Dataset, seeds: Any) -> np.
         return jax.lax.map(one, seeds)
 
     return np.asarray(rates(jnp.asarray(seeds)))
-
-
-def initialize(net: nn.Module, width: int, seed: jax.Array, x: jax.Array) -> Any:
-    """Parameters of a seed; other widths draw others."""
-    key = jax.random.fold_in(jax.random.key(seed), width)
-    return net.init(key, x[:1])["params"]
-
-
-def seeds_at_once(
-    net: Any,
-    x: Any,
-    y: Any,
-    seeds: int,
-    memory_bytes: float,
-    mesh: Mesh | None = None,
-) -> int:
-    """The largest divisor of a device's seeds whose training fits its budget.
-
-    A seed holds parameters, gradients and updates, its own copy at initialization, and
-    the outputs of all modules, with their derivatives, on the train points.
-    """
-
-    def forward(x: jax.Array) -> tuple:
-        params = net.init(jax.random.key(0), x)["params"]
-        _, held = net.apply(
-            {"params": params},
-            x,
-            capture_intermediates=True,
-            mutable=["intermediates"],
-        )
-        return params, held
-
-    shapes, held = jax.eval_shape(forward, x[: len(y)])
-    sizes = [leaf.size for leaf in jax.tree.leaves(shapes)]
-    units = [leaf.size for leaf in jax.tree.leaves(held)]
-    each = 4 * (4 * sum(sizes) + 2 * sum(units) + x.size)
-    if mesh is not None:
-        seeds, memory_bytes = (
-            seeds // mesh.shape["seed"],
-            memory_bytes * mesh.shape["width"],
-        )
-    fitting = [b for b in range(1, seeds + 1) if seeds % b == 0]
-    return max([b for b in fitting if b * each <= memory_bytes], default=1)
-
-
-@lru_cache(maxsize=64)
-def _compiled(
-    net: Any,
-    width: int,
-    training: Training,
-    together: int,
-    last: int,
-    ntk_bytes: int | None,
-    mesh: Mesh | None,
-    shapes: tuple,
-) -> tuple:
-    """Both programs of a cell for arguments of these shapes, compiled side by side."""
-    specs = [
-        jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
-        for shape, dtype, sharding in shapes
-    ]
-    descend = partial(_train_seeds, net, width, training, together, mesh)
-    measure = partial(_compare, net, last, ntk_bytes, training)
-    descend = devices.over_seeds(descend, mesh, SEEDED)
-    compare = jax.jit(devices.over_seeds(measure, mesh, (True, *SEEDED)))
-    with jax.default_matmul_precision("highest"):  # TF32 would be a floor of 1e-3
-        trained = devices.split_seeds(jax.eval_shape(descend, *specs), mesh)
-        where = jax.tree.map(lambda leaf: leaf.sharding, trained)
-        train_seeds = jax.jit(descend, out_shardings=where)
-        lowered = (train_seeds.lower(*specs), compare.lower(trained, *specs))
-    with ThreadPoolExecutor(len(lowered)) as pool:
-        return tuple(pool.map(lambda program: program.compile(), lowered))
-
-
-def _programs(options: tuple, *arguments) -> tuple:
-    shapes = tuple((a.shape, a.dtype, a.sharding) for a in arguments)
-    return _compiled(*options, shapes)
-
-
-def _train_seeds(
-    net,
-    width,
-    training,
-    together,
-    mesh,
-    seeds,
-    x,
-    y,
-    theta,
-    learning_rate,
-    times,
-    orders,
-):
-    """All seeds in one program, `together` of them at a time.
-
-    Initialization is not batched: XLA takes three times as long to compile it so.
-    """
-    mirrored = isinstance(net, Mirrored)
-
-    def draw(seed: jax.Array):
-        return devices.along_width(initialize(net, width, seed, x), mesh)
-
-    def descend(start: tuple) -> Trained:
-        params, order = start
-        steps, observe = training.optimizer.transformation(learning_rate), _observe
-        warm = partial(_warm, net) if getattr(net, "warm_start", False) else None
-        objective = _objective(net, training, params, x, order)
-        (f, roots), end = train(
-            _apply(net),
-            params,
-            x,
-            y,
-            steps,
-            times,
-            partial(observe, net),
-            warm,
-            objective,
-        )
-        one: Any = f[0]
-        if mirrored:
-            one = net.net.apply({"params": params["plus"]}, x)
-        size = training.alpha * jnp.sqrt(jnp.mean(one**2))
-        return Trained(params, end, objective.outputs(f), size, roots)
-
-    starts = (jax.lax.map(draw, seeds), orders)
-    return jax.lax.map(descend, starts, batch_size=together)
-
-
-def _objective(
-    net: nn.Module, training: Training, params: Any, x: jax.Array, order: jax.Array
-) -> Objective:
-    """What one seed minimizes, from its parameters at initialization."""
-    # Two mirrored copies differ at the start as far as a compiler rounds them apart.
-    origin = None if training.random_start else _apply(net)(params, x)
-    batches = None if training.batch_size is None else order
-    return Objective(training.loss, batches, training.alpha, origin)
-
-
-def _apply(net: nn.Module) -> Callable[[Any, jax.Array], Any]:
-    """The network as a function (params, x) -> f."""
-    return lambda params, x: net.apply({"params": params}, x)
-
-
-def _warm(net: nn.Module, params: Any, x: jax.Array, carried: Any) -> Any:
-    """f, its searches for roots begun where the ones before them ended."""
-    return net.apply({"params": params, **carried}, x, mutable=["warm"])
-
-
-def _observe(net: nn.Module, params: Any, x: jax.Array) -> tuple:
-    """f, and of a network with equilibria the largest over points of what they say.
-
-    "equilibrium_residual", "equilibrium_steps", "equilibrium_lost", "equilibrium_chi1",
-    "equilibrium_norm"; see `zoo.layers.Equilibrium`.
-    """
-    applied: Any = net.apply({"params": params}, x, mutable=["equilibrium", "spectrum"])
-    f, said = applied
-    values: dict[Any, Any] = flatten_dict(said)
-    found: dict[str, Any] = {}
-    for path, value in values.items():
-        name = f"equilibrium_{path[-1]}"
-        most = jnp.max(value)
-        found[name] = jnp.maximum(found[name], most) if name in found else most
-    return f, found
-
-
-def _compare(
-    net,
-    last,
-    ntk_bytes,
-    training,
-    trained,
-    seeds,
-    x,
-    y,
-    theta,
-    learning_rate,
-    times,
-    orders,
-):
-    """Kernels before and after training, and f_lin; one seed at a time.
-
-    Without a budget for kernels the weights alone are compared.
-    """
-    n, k = y.shape
-    weights = trained_weights(net, jax.tree.map(lambda a: a[0], trained.params0), x)
-    if isinstance(net, Mirrored):
-        weights = [path for path in weights if path[0] == "plus"]
-
-    def one(pair: tuple) -> dict[str, jax.Array]:
-        seed, order = pair
-        moved = _weight_movement(weights, seed.params0, seed.params)
-        if ntk_bytes is None:
-            return moved
-        both = jax.tree.map(lambda a, b: jnp.stack([a, b]), seed.params0, seed.params)
-        before, after = jax.lax.map(
-            lambda p: ntk_by_output(net, p, x[:n], max_bytes=ntk_bytes), both
-        )
-        mean, limit = output_mean(before), theta
-        if theta.ndim == 2:
-            limit = jnp.eye(k)[:, None, :, None] * theta[None, :, None, :]
-        linear = train_linearized(
-            _apply(net),
-            seed.params0,
-            before,
-            x,
-            y,
-            learning_rate,
-            times,
-            last,
-            training.optimizer,
-            _objective(net, training, seed.params0, x, order),
-        )
-        return moved | {
-            "outputs_linear": linear.outputs,
-            "kernel_error_init": relative_distance(before, limit),
-            "kernel_error_init_mean": relative_distance(mean, output_mean(limit)),
-            "kernel_drift": relative_distance(after, before),
-            "kernel_drift_mean": relative_distance(output_mean(after), mean),
-            "kernel_mean": mean,
-            "critical_rate": 2 * n / linear.top_eigenvalue,
-        }
-
-    return jax.lax.map(one, (trained, orders))
-
-
-def relative_distance(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Relative Frobenius distance |a - b| / |b|."""
-    return jnp.linalg.norm(jnp.ravel(a - b)) / jnp.linalg.norm(jnp.ravel(b))
-
-
-def _weight_movement(
-    weights: list[tuple[str, ...]], before: Any, after: Any
-) -> dict[str, jax.Array]:
-    """|W_t - W_0|_F / |W_0|_F of the first, the hidden (mean) and the last weights.
-
-    Frozen ones do not count; a single one is the last. NaN where there is none.
-    """
-    start: dict[Any, Any] = flatten_dict(before)
-    end: dict[Any, Any] = flatten_dict(after)
-    moves = [relative_distance(end[path], start[path]) for path in weights]
-    none = jnp.float32(jnp.nan)
-    return {
-        "weight_movement_first": moves[0] if moves[1:] else none,
-        "weight_movement_hidden": jnp.mean(jnp.stack(moves[1:-1]))
-        if moves[1:-1]
-        else none,
-        "weight_movement_last": moves[-1] if moves else none,
-    }

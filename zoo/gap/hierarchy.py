@@ -34,11 +34,11 @@ from zoo.descent.losses import LOSSES
 from zoo.finite import hierarchy
 from zoo.finite.train import train
 from zoo.gap import sides, store
-from zoo.gap.cell import initialize
 from zoo.gap.hierarchy_config import HierarchyConfig
 from zoo.gap.hierarchy_summary import summarize
+from zoo.gap.programs import initialize
 from zoo.gap.run import Experiment, cell_name, hyper_parameters, trained
-from zoo.gap.sweep import Cell, Report, measure_cells, versions
+from zoo.gap.sweep import WHOLE, Cell, Report, Shard, measure_cells, versions
 from zoo.infinite.precision import float64
 
 # Times of the flow before the first step of gradient descent, as shares of it.
@@ -213,7 +213,11 @@ def _rms(a: np.ndarray) -> np.ndarray:
 
 
 def run(
-    config: HierarchyConfig, experiment: Experiment, workdir: Path, report: Report
+    config: HierarchyConfig,
+    experiment: Experiment,
+    workdir: Path,
+    report: Report,
+    shard: Shard = WHOLE,
 ) -> tuple[dict[str, Any], dict[int, Arrays]]:
     """Measures what is missing in `workdir`, and summarizes.
 
@@ -222,6 +226,7 @@ def run(
         experiment: from `prepare`.
         workdir: opened by `zoo.gap.store.open_workdir`.
         report: called with a message and the share of the work that is done.
+        shard: the cells that this process measures.
 
     Returns:
         the summary, also written to `summary.json`, and all seeds' arrays by width.
@@ -235,7 +240,7 @@ def run(
         )
         for width, seeds in pairs
     ]
-    found, seconds = measure_cells(cells, workdir, config.as_dict(), report)
+    found, seconds = measure_cells(cells, workdir, config.as_dict(), report, shard)
     parts: dict[int, list[Arrays]] = {}
     for (width, _), arrays in zip(pairs, found, strict=True):
         parts.setdefault(width, []).append(arrays)

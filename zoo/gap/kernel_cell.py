@@ -30,7 +30,8 @@ from zoo.data import Dataset
 from zoo.finite.ntk import empirical_ntk, ntk_by_output
 from zoo.finite.train import train
 from zoo.gap import kernel_machine as km
-from zoo.gap.cell import initialize, points, seeds_at_once
+from zoo.gap.cell import points
+from zoo.gap.programs import initialize, seeds_at_once
 
 Arrays = dict[str, np.ndarray]
 FULL = ("distance_full", "drift_full")

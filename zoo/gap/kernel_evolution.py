@@ -18,7 +18,7 @@ from zoo.gap.config import METHOD, Config
 from zoo.gap.kernel_cell import kernel_times, measure_evolution, rate_power
 from zoo.gap.kernel_summary import summarize
 from zoo.gap.run import Experiment, cell_name, hyper_parameters, trained
-from zoo.gap.sweep import Arrays, Cell, Report, measure_cells, versions
+from zoo.gap.sweep import WHOLE, Arrays, Cell, Report, Shard, measure_cells, versions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,13 +157,16 @@ def limit_scores(
     return found
 
 
-def run(evolution: Evolution, workdir: Path, report: Report) -> tuple[dict, dict]:
+def run(
+    evolution: Evolution, workdir: Path, report: Report, shard: Shard = WHOLE
+) -> tuple[dict, dict]:
     """Measures what is missing in `workdir`, and summarizes.
 
     Args:
         evolution: what to measure.
         workdir: opened by `zoo.gap.store.open_workdir`.
         report: called with a message and the share of the work that is done.
+        shard: the cells that this process measures.
 
     Returns:
         the summary, also written to `summary.json`, and the arrays of all seeds by
@@ -178,7 +181,7 @@ def run(evolution: Evolution, workdir: Path, report: Report) -> tuple[dict, dict
         )
         for name, width, seeds in triples
     ]
-    found, seconds = measure_cells(cells, workdir, config.as_dict(), report)
+    found, seconds = measure_cells(cells, workdir, config.as_dict(), report, shard)
     parts: dict[str, dict[int, list[Arrays]]] = {}
     for (name, width, _), arrays in zip(triples, found, strict=True):
         parts.setdefault(name, {}).setdefault(width, []).append(arrays)

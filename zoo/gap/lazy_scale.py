@@ -21,12 +21,13 @@ from zoo.finite.linear import linearization
 from zoo.finite.ntk import ntk_by_output
 from zoo.finite.train import Objective
 from zoo.gap import store
-from zoo.gap.cell import initialize, points, relative_distance
+from zoo.gap.cell import points
 from zoo.gap.config import METHOD, Config
+from zoo.gap.programs import initialize, relative_distance
 from zoo.gap.run import Experiment, cell_name, hyper_parameters, trained
 from zoo.gap.scale_laws import summarize
 from zoo.gap.summary import ROUNDING
-from zoo.gap.sweep import Cell, Report, measure_cells, versions
+from zoo.gap.sweep import WHOLE, Cell, Report, Shard, measure_cells, versions
 
 Arrays = dict[str, np.ndarray]
 VARIES = 0.01  # of outputs, what their scatter over seeds is at least
@@ -196,7 +197,10 @@ def _norms(f: jax.Array) -> jax.Array:
 
 
 def run(
-    experiment: Experiment[ScaleConfig], workdir: Path, report: Report
+    experiment: Experiment[ScaleConfig],
+    workdir: Path,
+    report: Report,
+    shard: Shard = WHOLE,
 ) -> dict[str, Any]:
     """Measures what is missing in `workdir`, and summarizes; as `zoo.gap.run.run`."""
     config = experiment.config
@@ -208,7 +212,7 @@ def run(
         )
         for width, seeds in experiment.cells()
     ]
-    found, seconds = measure_cells(cells, workdir, config.as_dict(), report)
+    found, seconds = measure_cells(cells, workdir, config.as_dict(), report, shard)
     by_width: dict[int, list[Arrays]] = {}
     for (width, _), arrays in zip(experiment.cells(), found, strict=True):
         by_width.setdefault(width, []).append(arrays)

@@ -15,7 +15,8 @@ import numpy as np
 from zoo.data import Dataset
 from zoo.descent.losses import LOSSES
 from zoo.finite.ntk import ntk_by_output
-from zoo.gap.cell import initialize, points, seeds_at_once
+from zoo.gap.cell import points
+from zoo.gap.programs import initialize, seeds_at_once
 from zoo.gap.sweep import Arrays
 
 square = LOSSES["mse"].mean

@@ -27,7 +27,7 @@ from zoo.gap.config import Config
 from zoo.gap.lr_runs import initial, runs_at_once, sweep
 from zoo.gap.nets import from_data
 from zoo.gap.run import hyper_parameters
-from zoo.gap.sweep import Arrays, Cell, Report, measure_cells, versions
+from zoo.gap.sweep import WHOLE, Arrays, Cell, Report, Shard, measure_cells, versions
 from zoo.models import Architecture
 
 # Fields that mean what they mean in the main job, and are checked as there.
@@ -211,13 +211,16 @@ class Transfer:
         }
 
 
-def run(transfer: Transfer, workdir: Path, report: Report) -> dict[str, Any]:
+def run(
+    transfer: Transfer, workdir: Path, report: Report, shard: Shard = WHOLE
+) -> dict[str, Any]:
     """Measures what is missing in `workdir`, and summarizes.
 
     Args:
         transfer: what to measure.
         workdir: opened by `zoo.gap.store.open_workdir`.
         report: called with a message and the share of the work that is done.
+        shard: the cells that this process measures.
 
     Returns:
         the summary, also written to `summary.json`.
@@ -232,7 +235,7 @@ def run(transfer: Transfer, workdir: Path, report: Report) -> dict[str, Any]:
         )
         for name, width in pairs
     ]
-    found, seconds = measure_cells(cells, workdir, c.as_dict(), report)
+    found, seconds = measure_cells(cells, workdir, c.as_dict(), report, shard)
     arrays = dict(zip(pairs, found, strict=True))
     parts = {
         name: lr_summary.summarize(

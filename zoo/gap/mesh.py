@@ -100,35 +100,57 @@ def along_width(params: Any, mesh: Mesh | None) -> Any:
     )
 
 
-def _split(shape: tuple[int, ...], mesh: Mesh, *before: str) -> PartitionSpec:
-    """How `along_width` splits an array, behind axes that are split otherwise."""
+def _split(shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    """How `along_width` splits an array."""
     largest = max(shape, default=0)
     places = [axis for axis, length in enumerate(shape) if length == largest]
     even = largest and largest % mesh.shape["width"] == 0
-    along = [
+    axes = [
         "width" if even and axis == places[-1] else None for axis in range(len(shape))
     ]
-    return PartitionSpec(*before, *along)
+    return PartitionSpec(*axes)
 
 
-def split_seeds(trained: Any, mesh: Mesh | None) -> Any:
-    """Shapes [s, ...] of a program's arrays, with the devices that they lie on."""
+def seed_devices(mesh: Mesh | None) -> int:
+    """How many devices share the seeds."""
+    return 1 if mesh is None else mesh.shape["seed"]
+
+
+def split(tree: Any, mesh: Mesh | None, along: str = "") -> Any:
+    """Shapes [s, ...] with the devices on which they lie.
+
+    Args:
+        tree: of shapes.
+        mesh: None leaves them as they are.
+        along: "width" for parameters, which `along_width` splits.
+    """
     if mesh is None:
-        return trained
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(
-            leaf.shape,
-            leaf.dtype,
-            sharding=NamedSharding(mesh, _split(leaf.shape[1:], mesh, "seed")),
-        ),
-        trained,
-    )
+        return tree
+
+    def one(leaf: Any) -> jax.ShapeDtypeStruct:
+        rest = _split(leaf.shape[1:], mesh) if along else PartitionSpec()
+        where = NamedSharding(mesh, PartitionSpec("seed", *rest))
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
+
+    return jax.tree.map(one, tree)
 
 
-def place(arrays: Any, mesh: Mesh | None, seeded: Sequence[bool]) -> Any:
+def places(tree: Any, mesh: Mesh | None) -> Any:
+    """Where the arrays lie whose shapes `split` gives; None without a mesh."""
+    return None if mesh is None else jax.tree.map(lambda leaf: leaf.sharding, tree)
+
+
+def shape(dims: tuple[int, ...], mesh: Mesh | None) -> jax.ShapeDtypeStruct:
+    """Of whole numbers that all devices know."""
+    where = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+    return jax.ShapeDtypeStruct(dims, np.dtype("int32"), sharding=where)
+
+
+def place(arrays: tuple, mesh: Mesh | None, seeded: Sequence[bool] = ()) -> tuple:
     """Arguments where `over_seeds` wants them; each process has the whole of them."""
     if mesh is None:
         return arrays
+    seeded = seeded or (False,) * len(arrays)
     specs = [PartitionSpec("seed") if own else PartitionSpec() for own in seeded]
     return tuple(
         jax.device_put(array, NamedSharding(mesh, spec))

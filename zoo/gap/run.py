@@ -19,7 +19,7 @@ from zoo.gap.config import Config
 from zoo.gap.equilibria import limit_chi
 from zoo.gap.nets import find_architecture, from_data, require_outputs
 from zoo.gap.prediction import InfiniteSide
-from zoo.gap.sweep import Cell, Report, measure_cells, versions
+from zoo.gap.sweep import WHOLE, Cell, Report, Shard, measure_cells, versions
 from zoo.infinite.predict import Dynamics
 from zoo.models.deq_base import EquilibriumNetwork
 
@@ -212,8 +212,10 @@ class Experiment(Generic[C]):
         blocks = [seeds[i : i + step] for i in range(0, len(seeds), step)]
         return [(width, block) for width in self.config.widths for block in blocks]
 
-    def measure(self, width: int, seeds: np.ndarray) -> dict[str, np.ndarray]:
-        """The arrays of one cell."""
+    def measure(
+        self, width: int, seeds: np.ndarray, scratch: Path | None = None
+    ) -> dict[str, np.ndarray]:
+        """The arrays of one cell; see `zoo.gap.segments.train` for `scratch`."""
         arrays = measure_cell(
             self.trained_net(width),
             width,
@@ -225,6 +227,7 @@ class Experiment(Generic[C]):
             self.config.memory_gb * 2**30,
             self.ntk_bytes,
             self.training,
+            scratch,
         )
         limit = self.limit(width)
         if limit is not None:
@@ -241,13 +244,16 @@ def cell_name(arch: str, width: int) -> str:
     return f"{arch.replace(':', '.')}-w{width}"
 
 
-def run(experiment: Experiment, workdir: Path, report: Report) -> dict[str, Any]:
+def run(
+    experiment: Experiment, workdir: Path, report: Report, shard: Shard = WHOLE
+) -> dict[str, Any]:
     """Measures what is missing in `workdir`, and summarizes.
 
     Args:
         experiment: what to measure.
         workdir: opened by `zoo.gap.store.open_workdir`.
         report: called with a message and the share of the work that is done.
+        shard: the cells that this process measures.
 
     Returns:
         the summary, also written to `summary.json`.
@@ -260,10 +266,11 @@ def run(experiment: Experiment, workdir: Path, report: Report) -> dict[str, Any]
             len(seeds) * _effort(config, width),
             partial(experiment.measure, width, seeds),
             partial(experiment.about, width),
+            resumes=True,
         )
         for width, seeds in pairs
     ]
-    found, seconds = measure_cells(cells, workdir, config.as_dict(), report)
+    found, seconds = measure_cells(cells, workdir, config.as_dict(), report, shard)
     blocks: dict[int, list] = {}
     for (width, _), arrays in zip(pairs, found, strict=True):
         blocks.setdefault(width, []).append(arrays)

@@ -2,12 +2,15 @@
 
     <workdir>/config.json                       what is measured
     <workdir>/cells/<cell>/{traj.npz,run.json}  one cell; run.json is written last
+    <workdir>/cells/<cell>/failed.json          why there is none, at the last try
 
 Every file is written beside its place, flushed, and moved there in one step. A cell is
 finished when its `run.json` names the configuration and the checksum of its arrays.
+Several processes may use a folder at once; one at a time writes a cell (`locks`).
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -19,17 +22,32 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from zoo.gap import locks
+
 PART = ".lazy-regime-zoo-part-"  # begins the name of a file that is being written
+
+
+# What the system answers when results cannot be stored.
+FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 
 
 class WorkdirError(Exception):
     """The working directory cannot be used; the message says why, in one line."""
 
 
+class DamagedError(WorkdirError):
+    """A finished cell is not what was stored; the message says how, in one line."""
+
+
+def is_fault(error: Exception) -> bool:
+    """Whether results cannot be stored, these or any others."""
+    return isinstance(error, OSError) and error.errno in FAULTS
+
+
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """A binary file that appears at `path` when the block ends without an error."""
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=PART)
+    handle, part = _new_part(path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -41,6 +59,24 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             os.unlink(part)
         raise
+
+
+def _new_part(folder: Path) -> tuple[int, str]:
+    """A new file that `sweep_parts` leaves alone while this process lives."""
+    while True:
+        handle, part = tempfile.mkstemp(dir=folder, prefix=PART)
+        locks.claim(handle)
+        if os.path.exists(part):  # not swept before it was claimed
+            return handle, part
+        os.close(handle)
+
+
+def sweep_parts(folder: Path) -> None:
+    """Deletes what processes that were killed have left half-written."""
+    for part in folder.glob(f"{PART}*"):
+        with contextlib.suppress(FileNotFoundError), part.open("r+b") as file:
+            if locks.claim(file.fileno()):
+                part.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -77,9 +113,7 @@ def open_workdir(workdir: Path, config: dict[str, Any]) -> None:
         if path.exists():
             _check_same(workdir, json.loads(path.read_text()), config)
         (workdir / "cells").mkdir(parents=True, exist_ok=True)
-        for folder in (workdir, *(workdir / "cells").iterdir()):
-            for part in folder.glob(f"{PART}*"):
-                part.unlink()
+        sweep_parts(workdir)
         if not path.exists():
             write_json(path, config)
     except (OSError, json.JSONDecodeError) as e:
@@ -103,22 +137,41 @@ def _check_same(workdir: Path, held: Any, wanted: dict) -> None:
 def write_cell(folder: Path, config: dict, arrays: dict, run: dict) -> None:
     """Stores a finished cell: arrays first, then the `run.json` that vouches."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.json").unlink(missing_ok=True)
     with atomic(folder / "traj.npz") as file:
         np.savez(file, **arrays)
     run = run | {"config": config, "sha256": _checksum(folder / "traj.npz")}
     write_json(folder / "run.json", run)
+    (folder / "failed.json").unlink(missing_ok=True)
 
 
 def read_cell(folder: Path, config: dict) -> dict[str, np.ndarray] | None:
-    """The arrays of a finished cell; None if it has to be measured (again)."""
+    """The arrays of a finished cell; None if it has to be measured.
+
+    Raises:
+        DamagedError: it was finished, and its files are not what was written.
+    """
+    if not (folder / "run.json").exists():
+        return None
     try:
         run = json.loads((folder / "run.json").read_text())
         if run["config"] != _finite(config):
             return None
-        if run["sha256"] != _checksum(folder / "traj.npz"):
-            return None
-        with np.load(folder / "traj.npz") as file:
-            return dict(file)
+        sound = run["sha256"] == _checksum(folder / "traj.npz")
+    except FileNotFoundError as e:
+        raise DamagedError(f"{folder.name}: {Path(e.filename).name} is missing") from e
+    except (ValueError, KeyError, TypeError) as e:
+        raise DamagedError(f"{folder.name}: run.json is damaged") from e
+    if not sound:
+        raise DamagedError(f"{folder.name}: traj.npz is damaged (its checksum differs)")
+    with np.load(folder / "traj.npz") as file:
+        return dict(file)
+
+
+def read_failure(folder: Path) -> str | None:
+    """Why a cell could not be measured at the last try; None without a reason."""
+    try:
+        return str(json.loads((folder / "failed.json").read_text())["reason"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

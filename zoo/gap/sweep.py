@@ -1,9 +1,16 @@
-"""Cells of an experiment: each measured once, kept on disk, then read back."""
+"""Cells of an experiment: each measured once, kept on disk, then read back.
 
+Cells are independent of each other, and several processes may measure those of one
+folder at once, by shards or all of them: what another process holds is come back to. A
+cell that fails is recorded, and the others go on; only a whole sweep is summed up.
+"""
+
+import contextlib
 import importlib.metadata
 import platform
 import subprocess
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -12,9 +19,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from zoo.gap import store
+from zoo.gap import locks, preemption, segments, store
+from zoo.gap.processes import agreed
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "neural-tangents", "numpy", "scipy")
+PAUSE = 1.0  # seconds between two looks at what other processes hold
+NAMED = 6  # cells in a message
+MEASURED, ON_DISK, HELD = range(3)
 Arrays = dict[str, np.ndarray]
 Report = Callable[[str, float], None]
 
@@ -28,46 +39,201 @@ class Cell(NamedTuple):
         measure: what it measures, by name.
         about: what `run.json` holds besides, asked after it was measured.
         config: what it depends on beside the configuration of the whole.
+        resumes: whether `measure` takes a folder, where it keeps what a later process
+            can go on from; the folder goes when the cell is stored.
     """
 
     name: str
     work: float
-    measure: Callable[[], Arrays]
+    measure: Callable[..., Arrays]
     about: Callable[[], dict[str, Any]] = dict
     config: Mapping[str, Any] = MappingProxyType({})
+    resumes: bool = False
+
+
+class Shard(NamedTuple):
+    """Every `count`-th cell from the `index`-th on, 0 <= index < count."""
+
+    index: int = 0
+    count: int = 1
+
+
+WHOLE = Shard()
+
+
+class Unfinished(Exception):
+    """Cells are missing, so that nothing is summed up; the message says which.
+
+    Attributes:
+        failed: how many this process could not measure.
+    """
+
+    def __init__(self, message: str, failed: int = 0):
+        super().__init__(message)
+        self.failed = failed
+
+
+class _Sweep(NamedTuple):
+    """Where cells lie, and what this process has learned of them."""
+
+    workdir: Path
+    config: dict[str, Any]
+    report: Report
+    seen: locks.Seen
+    failed: dict[str, str]  # reasons by name
+
+    def folder(self, cell: Cell) -> Path:
+        return self.workdir / "cells" / cell.name
+
+    def depends(self, cell: Cell) -> dict[str, Any]:
+        return {**self.config, **cell.config}
+
+    def read(self, cell: Cell) -> Arrays | None:
+        return store.read_cell(self.folder(cell), self.depends(cell))
 
 
 def measure_cells(
-    cells: Sequence[Cell], workdir: Path, config: dict[str, Any], report: Report
+    cells: Sequence[Cell],
+    workdir: Path,
+    config: dict[str, Any],
+    report: Report,
+    shard: Shard = WHOLE,
 ) -> tuple[list[Arrays], float]:
     """The arrays of all cells, and the seconds that measuring them took in all.
 
     A cell whose arrays lie in `workdir`, whole and of this configuration, is not
-    measured again.
+    measured again. In a run of several processes all take part in every cell, and the
+    first one reads, writes and sums up.
 
     Args:
         cells: in the order in which they are measured.
         workdir: opened by `zoo.gap.store.open_workdir`.
         config: plain values; those that `open_workdir` was given.
         report: called with a message and the share of the work that is done.
+        shard: the cells that this process measures.
+
+    Raises:
+        Unfinished: a cell failed, or other shards' are not all on disk.
+        Preempted: the process was asked to stop.
     """
-    done = np.cumsum([cell.work for cell in cells])
-    found, seconds = [], 0.0
-    for cell, share in zip(cells, done / done[-1], strict=True):
-        folder, own = workdir / "cells" / cell.name, {**config, **cell.config}
-        arrays = store.read_cell(folder, own)
-        if arrays is None:
-            began = time.monotonic()
-            arrays = cell.measure()
-            took = time.monotonic() - began
-            said = {"seconds": took, "versions": versions(), **cell.about()}
-            store.write_cell(folder, own, arrays, said)
-            report(f"{cell.name}: {took:.1f} s", share)
-        else:
-            report(f"{cell.name}: on disk", share)
-        found.append(arrays)
-        seconds += store.cell_seconds(folder)
-    return found, seconds
+    sweep = _Sweep(workdir, config, report, {}, {})
+    own = cells[shard.index :: shard.count]
+    done = np.cumsum([cell.work for cell in own])
+    waiting = [(cell, float(d / done[-1])) for cell, d in zip(own, done, strict=True)]
+    while waiting:
+        held = [each for each in waiting if _turn(sweep, *each) == HELD]
+        if len(held) == len(waiting):
+            time.sleep(PAUSE)
+        waiting = held
+    if jax.process_index():
+        raise Unfinished("the first process sums up.")
+    found = [sweep.read(cell) for cell in cells]
+    whole = [arrays for arrays in found if arrays is not None]
+    if len(whole) < len(cells):
+        missing = [c for c, arrays in zip(cells, found, strict=True) if arrays is None]
+        raise Unfinished(_missing(sweep, missing, len(cells)), len(sweep.failed))
+    return whole, sum(store.cell_seconds(sweep.folder(cell)) for cell in cells)
+
+
+def _turn(sweep: _Sweep, cell: Cell, share: float) -> int:
+    """Measures a cell if need be, and if no other process does.
+
+    Returns:
+        `HELD`, or what became of it.
+    """
+    preemption.stop_if_asked()
+    with contextlib.ExitStack() as stack:
+        state, still = HELD, None
+        if jax.process_index() == 0:
+            state, still = _look(sweep, cell, share, stack)
+        state = agreed(state)
+        if state == ON_DISK:
+            sweep.report(f"{cell.name}: on disk", share)
+        if state == MEASURED:
+            return _measure(sweep, cell, share, still)
+        return state
+
+
+def _look(
+    sweep: _Sweep, cell: Cell, share: float, stack: contextlib.ExitStack
+) -> tuple[int, Any]:
+    """What is to be done; to be `MEASURED`, it is held until the stack unwinds."""
+    folder = sweep.folder(cell)
+    with contextlib.suppress(store.DamagedError):
+        if sweep.read(cell) is not None:
+            locks.forget(folder)
+            return ON_DISK, None
+    folder.mkdir(parents=True, exist_ok=True)
+    still = stack.enter_context(locks.held(folder, sweep.seen))
+    if still is None:
+        return HELD, None
+    try:
+        if sweep.read(cell) is not None:  # stored by another process, just now
+            return ON_DISK, None
+    except store.DamagedError as e:
+        sweep.report(f"{e}; measured again", share)
+    store.sweep_parts(folder)
+    return MEASURED, still
+
+
+def _measure(sweep: _Sweep, cell: Cell, share: float, still: Any) -> int:
+    """Measures a cell that is held, and stores it, or why it failed."""
+    folder, began = sweep.folder(cell), time.monotonic()
+    scratch = folder / "checkpoint"
+    if scratch.exists():
+        sweep.report(f"{cell.name}: goes on from its checkpoint", share)
+    try:
+        arrays = cell.measure(scratch) if cell.resumes else cell.measure()
+        about = cell.about()
+    except preemption.Preempted:
+        raise
+    except Exception as error:
+        # Of several processes the others may be waiting for this one: all have to end.
+        if jax.process_count() > 1 or store.is_fault(error):
+            raise
+        sweep.failed[cell.name] = _reason(error)
+        said = {"reason": _reason(error), "traceback": traceback.format_exc()}
+        store.write_json(folder / "failed.json", said | {"versions": versions()})
+        sweep.report(f"{cell.name}: failed: {_reason(error)}", share)
+        return MEASURED
+    took = time.monotonic() - began
+    if still is not None:
+        if not still():  # this process was stopped for so long that another one began
+            return HELD
+        said = {"seconds": took, "versions": versions(), **about}
+        store.write_cell(folder, sweep.depends(cell), arrays, said)
+        segments.forget(scratch)
+        locks.forget(folder)
+    sweep.report(f"{cell.name}: {took:.1f} s", share)
+    return MEASURED
+
+
+def _reason(error: Exception) -> str:
+    """An error in a line."""
+    said = " ".join(str(error).split())
+    exhausted = isinstance(error, jax.errors.JaxRuntimeError) and (
+        "RESOURCE_EXHAUSTED" in said
+    )
+    kind = "out of memory" if exhausted else type(error).__name__
+    return f"{kind}: {said[:300]}"
+
+
+def _missing(sweep: _Sweep, missing: list[Cell], total: int) -> str:
+    """Which cells are missing, why, and what to do."""
+
+    def named(cell: Cell) -> str:
+        why = sweep.failed.get(cell.name) or store.read_failure(sweep.folder(cell))
+        return f"{cell.name} (failed: {why[:80]})" if why else cell.name
+
+    names = ", ".join(map(named, missing[:NAMED]))
+    more = f" and {len(missing) - NAMED} more" if missing[NAMED:] else ""
+    hint = "Their failed.json say more; the same command tries them again."
+    if not sweep.failed:
+        hint = "The last shard, or the same command without --shard, sums up."
+    return (
+        f"no summary, since {len(missing)} of {total} cells are missing: "
+        f"{names}{more}. {hint}"
+    )
 
 
 def versions() -> dict[str, str]:

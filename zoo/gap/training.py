@@ -27,6 +27,8 @@ class Training:
         alpha: scale of the outputs; the loss is L(F) / alpha^2.
         center: F = alpha (f - f_0) rather than alpha f.
         mirrored: whether a network is the difference of two equal copies, f_0 = 0.
+        precision: of the products of a step, as `jax.default_matmul_precision` takes
+            it; kernels are always at the highest.
     """
 
     loss: Loss = LOSSES["mse"]
@@ -35,6 +37,7 @@ class Training:
     alpha: float = 1.0
     center: bool = False
     mirrored: bool = False
+    precision: str = "highest"
 
     @property
     def closed_form(self) -> bool:

@@ -11,7 +11,7 @@ from zoo.data import load
 from zoo.finite.linear import train_linearized
 from zoo.finite.ntk import ntk_by_output, trained_weights
 from zoo.finite.train import train
-from zoo.gap.cell import relative_distance
+from zoo.gap.programs import relative_distance
 from zoo.infinite.kernels import kernel_matrix
 from zoo.infinite.predict import Dynamics
 from zoo.models import MLP

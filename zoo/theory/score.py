@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data import load
-from zoo.gap.sweep import Arrays, Cell, Report, measure_cells, versions
+from zoo.gap.sweep import WHOLE, Arrays, Cell, Report, Shard, measure_cells, versions
 from zoo.theory.claims import Claim, Measurement, Paper, Score, judge, unmeasured
 
 
@@ -22,6 +22,7 @@ def measure(
     workdir: Path,
     report: Report,
     data_dir: str | None = None,
+    shard: Shard = WHOLE,
 ) -> tuple[dict[str, dict[str, Arrays | str]], float]:
     """Takes the measurements that are not on disk yet.
 
@@ -31,6 +32,7 @@ def measure(
         workdir: opened by `zoo.gap.store.open_workdir`.
         report: called with a message and the share of the work that is done.
         data_dir: a folder of data files.
+        shard: the measurements that this process takes.
 
     Returns:
         arrays by paper and measurement, or why there are none, where data is missing;
@@ -47,7 +49,7 @@ def measure(
                 found[paper.name][measurement.name] = str(error)
     seconds = 0.0
     if cells:
-        arrays, seconds = measure_cells(cells, workdir, {"scale": scale}, report)
+        arrays, seconds = measure_cells(cells, workdir, {"scale": scale}, report, shard)
         for (paper_name, name), array in zip(places, arrays, strict=True):
             found[paper_name][name] = array
     return found, seconds

@@ -1,0 +1,59 @@
+"""Flags of programs that measure cells: where results are kept, and which share."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments import edge
+from zoo.gap import store
+from zoo.gap.sweep import WHOLE, Shard
+
+flags.disclaim_key_flags()  # the flags belong to the program that calls `define`
+
+ARRAY = {"ID": 0, "COUNT": 1, "MIN": 0, "STEP": 1}  # Slurm's, and where it says none
+
+
+def define(workdir: str) -> None:
+    """Defines --workdir, with this default, and --shard."""
+    flags.DEFINE_string("workdir", workdir, "Where results are kept.")
+    flags.DEFINE_string(
+        "shard",
+        None,
+        "i/N: measures every N-th cell from the i-th on, from 0; the last of the N "
+        "processes sums up. Default: the place in a Slurm array, or all cells.",
+    )
+
+
+def shard() -> Shard:
+    """The cells that this process measures.
+
+    Raises:
+        ValueError: --shard, or what Slurm says, is no part of a whole.
+    """
+    given = flags.FLAGS["shard"].value
+    said = f"--shard={given}"
+    if given is None:
+        if "SLURM_ARRAY_TASK_ID" not in os.environ:
+            return WHOLE
+        place, count, first, step = (
+            int(os.environ.get(f"SLURM_ARRAY_TASK_{name}", default))
+            for name, default in ARRAY.items()
+        )
+        given = f"{(place - first) // step}/{count}"
+        said = f"SLURM_ARRAY_TASK_ID={place}, a shard of {given},"
+    index, slash, count = given.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal()):
+        raise ValueError(f"{said} is not allowed: it takes i/N, two whole numbers.")
+    if not int(index) < int(count):
+        raise ValueError(f"{said} is not allowed: of i/N, i is at least 0 and below N.")
+    return Shard(int(index), int(count))
+
+
+def open_workdir(config: dict[str, Any]) -> Path:
+    """The folder of --workdir, which holds this configuration and the flags."""
+    workdir = Path(str(flags.FLAGS["workdir"].value))
+    store.open_workdir(workdir, config)
+    store.write_text(workdir / "flags.txt", edge.flags_text())
+    return workdir
