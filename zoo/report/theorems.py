@@ -41,9 +41,23 @@ def opening(summary: dict[str, Any]) -> str:
         for verdict, count in counts.items()
         if count
     )
+    certain = sum(row["certain"] for row in summary["rows"])
+    if certain:
+        said += f". {certain} of those that hold do so by construction"
     return (
         f"{len(found)} claims at the {summary['scale']} size: {said}. Measured in "
         f"{summary['seconds'] / 60:.1f} minutes on {summary['machine']}."
+    )
+
+
+def caution(summary: dict[str, Any]) -> str:
+    """What many intervals at once, and finite widths, do to verdicts."""
+    exact = sum(row["exact"] for row in summary["rows"])
+    return (
+        f"{exact} rows predict a number. At 99 % about {exact / 100:.1f} of them would "
+        "be called violated by chance were all of them true; and what is true of a "
+        "limit alone is violated at any finite width, once seeds are many enough. A "
+        "bound is judged by the mean over seeds; how many seeds are beyond it is said."
     )
 
 
@@ -179,7 +193,7 @@ def write(
         store.write_text(
             workdir / f"{paper.name}.md", _markdown_page(paper, rows, shown)
         )
-    parts = [f"<p>{opening(summary)}</p>"]
+    parts = [f"<p>{opening(summary)}</p>", f"<p>{caution(summary)}</p>"]
     for paper in papers:
         rows = [row for row in summary["rows"] if row["paper"] == paper.name]
         link = f'<a href="{paper.name}.html">{escape(paper.title)}</a>'
@@ -243,7 +257,8 @@ def markdown(papers: Sequence[Paper], summary: dict[str, Any]) -> str:
     command = f"python -m experiments.theorems --paper={which}"
     command += f" --scale={summary['scale']}"
     versions = ", ".join(f"{k} {v}" for k, v in summary["versions"].items() if v)
-    said = [f"`{command}`", "", opening(summary), "", f"({versions}.)", ""]
+    said = [f"`{command}`", "", opening(summary), "", caution(summary), ""]
+    said += [f"({versions}.)", ""]
     for paper in papers:
         rows = [row for row in summary["rows"] if row["paper"] == paper.name]
         said += [f"## [{paper.title}](theorems/{paper.name}.md)", "", *_lines(rows), ""]

@@ -253,7 +253,8 @@ PAPER = Paper(
         ),
         Claim(
             "exponent",
-            "It falls to its minimum at least as 1 / t.",
+            "It falls to its minimum at least as 1 / t (exponentially, where one is "
+            "attained: the slope is that of the last decade seen).",
             "slope of log(loss - min) against log t, over the last decade above 1e-10",
             AtMost(-1.0),
             "main theorem, O(1 / t)",

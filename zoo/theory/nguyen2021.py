@@ -316,7 +316,7 @@ CLAIMS = (
         "decrease of log Phi a step / -2 log(1 - eta lambda_min(NTK))",
         Equals(1.0),
         "late",
-        "P4.2, derived from the linearization at the end",
+        "derived from the linearization at the end",
         "derived",
     ),
     converges("width", "Under LeCun's initialization", 2.0, WIDTH),
