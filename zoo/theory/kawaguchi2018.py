@@ -300,7 +300,7 @@ PAPER = Paper(
             "line",
             "Of random labels, every parameter takes one part in n, or more: where "
             "descents end, J depends on them.",
-            "max over P/n of L / (|Y|^2 / 2) - (1 - P/n) where descents end",
+            "max over P/n of mean L / (|Y|^2 / 2) - (1 - P/n) where descents end",
             AtMost(0.0),
             "derived: P columns chosen after Y was seen fit at least as much as P "
             "fixed ones on average",
