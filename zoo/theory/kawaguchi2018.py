@@ -42,8 +42,9 @@ Ends of descents: BFGS in float64, from random weights, until it stops, then Lev
 and Marquardt's method. An end counts as a stationary point if |J^T r| < 1e-6 |Y| with r
 = f - vec Y and the columns of J scaled to norm 1. The gap between L and the formula is
 1/2 |P_J r|^2 as f is in the span of J, which is what is tested; the filter bounds the
-gradient alone, and the gap only through singular values of J: it lets through ends on
-the way to two units that merge, say, where J is nearly singular. Networks of relu
+gradient alone, and the gap only through singular values of J: it can let through ends
+that are not stationary where J is nearly singular, as a unit of softplus that runs off
+to infinity, towards a kink. Networks of relu
 mostly end at kinks, where they are not differentiable and the theorem is silent; a
 figure shows the share that counts. P_J is by the singular values above 1e-10 of the
 largest; the decomposition by Gram and Schmidt's method, layer by layer and unit by
@@ -187,7 +188,14 @@ LINE = Measurement(
 FORMULA = "local-minimum formula; derived: J^T r = 0 and f in the span of J"
 
 
-def exact(name, statement, quantity, error, activations) -> Claim:
+RUNAWAY = (
+    "Where it fails, ends of softplus have a unit that runs off to infinity: the "
+    "gradient falls below the filter while the gap stays, as J becomes singular. Such "
+    "an end is no stationary point, but no bound of the gradient alone tells it apart."
+)
+
+
+def exact(name, statement, quantity, error, activations, thought="") -> Claim:
     """A claim that an error is nothing at stationary points."""
     return Claim(
         name,
@@ -198,6 +206,7 @@ def exact(name, statement, quantity, error, activations) -> Claim:
         "derived",
         STATIONARY,
         lambda a: worst(a, error(a), activations),
+        thought,
     )
 
 
@@ -230,6 +239,7 @@ PAPER = Paper(
             "max |L - 1/2 |(1 - P_J) vec Y|^2| / (|Y|^2 / 2)",
             gap,
             SMOOTH,
+            RUNAWAY,
         ),
         exact(
             "kinked-formula",
@@ -244,6 +254,7 @@ PAPER = Paper(
             "max |L - 1/2 |(1 - P_J) vec Y|^2| / L",
             relative_gap,
             tuple(ACTIVATIONS),
+            RUNAWAY,
         ),
         exact(
             "decomposition",
@@ -252,6 +263,7 @@ PAPER = Paper(
             "max |L - |Y|^2 / 2 + 1/2 sum_lk |P[N_k^l] vec Y|^2| / (|Y|^2 / 2)",
             undecomposed,
             tuple(ACTIVATIONS),
+            RUNAWAY,
         ),
         Claim(
             "below",
