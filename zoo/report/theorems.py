@@ -105,7 +105,8 @@ def _panel(axes: Axes) -> Panel:
     x = scale.positive_axis if axes.log_x else x
     place = x(_typeset(axes.x), every)
     if axes.names:
-        place = dataclasses.replace(place, ticks=tuple(enumerate(axes.names, 1)))
+        marks = tuple((float(i), name) for i, name in enumerate(axes.names, 1))
+        place = dataclasses.replace(place, ticks=marks)
     if axes.log_y:
         runaway = np.inf if axes.whole else scale.RUNAWAY
         y = scale.log_axis(_typeset(axes.y), [lines], runaway)
