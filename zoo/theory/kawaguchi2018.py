@@ -106,13 +106,13 @@ VALUE_SIZES = {
     "smoke": {
         "n": 40,
         "d": 4,
-        "widths": (1, 3, 6),
+        "widths": (1, 2, 3),
         "depths": (1, 2),
-        "deep_width": 3,
+        "deep_width": 2,
         "seeds": 6,
         "restarts": 3,
-        "steps": 300,
-        "polish": 100,
+        "steps": 600,
+        "polish": 300,
     },
     "default": {
         "n": 150,
@@ -123,7 +123,7 @@ VALUE_SIZES = {
         "seeds": 20,
         "restarts": 4,
         "steps": 1000,
-        "polish": 200,
+        "polish": 500,
     },
     "paper": {
         "n": 1000,
