@@ -36,6 +36,8 @@ def with_tanh_outputs():
     return STATIONARY.run(**STATIONARY.sizes["smoke"], readout="tanh")
 
 
+# An end whose unit runs off to infinity may pass the filter: nearly holds.
+LOOSE = ("formula", "relative-formula", "decomposition")
 EXACT = ["formula", "kinked-formula", "relative-formula", "decomposition", "below"]
 
 
@@ -44,8 +46,11 @@ EXACT = ["formula", "kinked-formula", "relative-formula", "decomposition", "belo
 def test_the_formula_holds_and_needs_a_linear_last_layer(
     sound, with_tanh_outputs, name
 ):
-    assert verdict(name, sound) == "holds"
+    allowed = ("holds", "inconclusive") if name in LOOSE else ("holds",)
+    assert verdict(name, sound) in allowed
     assert verdict(name, with_tanh_outputs) in ("violated", "inconclusive")
+    means = [judge(CLAIMS[name], a).mean for a in (sound, with_tanh_outputs)]
+    assert means[1] < means[0] if name == "below" else means[1] > means[0]
 
 
 @pytest.mark.slow
@@ -89,8 +94,14 @@ def test_the_line_needs_random_labels():
     size = LINE.sizes["smoke"]
     assert verdict("line-start", LINE.run(**size)) == "holds"
     broken = LINE.run(**size, random=False)
-    for name in ("line", "line-start"):
-        assert verdict(name, broken) in ("violated", "inconclusive")
+    assert verdict("line-start", broken) in ("violated", "inconclusive")
+
+
+@pytest.mark.slow
+def test_the_line_is_a_bound_where_descents_end():
+    size = LINE.sizes["smoke"]
+    assert verdict("line", LINE.run(**size)) == "holds"
+    assert verdict("line", LINE.run(**size | {"steps": 3})) == "violated"
 
 
 @pytest.mark.parametrize("skip", [False, True])

@@ -165,6 +165,7 @@ class Curve(NamedTuple):
     """A line of a figure: y against x, with seeds on the first axis of y if it has two.
 
     `dash` is "solid", "dashed" or "dotted"; a guide is what a theory predicts, in grey.
+    A curve `beside` another, named by its label, has the colour of that one.
     """
 
     label: str
@@ -172,10 +173,15 @@ class Curve(NamedTuple):
     y: Any
     dash: str = "solid"
     guide: bool = False
+    beside: str = ""
 
 
 class Axes(NamedTuple):
-    """A panel: curves that share two axes, logarithmic unless said otherwise."""
+    """A panel: curves that share two axes, logarithmic unless said otherwise.
+
+    `whole` shows a curve however far it rises, which else has diverged if it leaves its
+    start by a factor of 10^4; `names` stand at 1, 2, .. of a linear x axis.
+    """
 
     title: str
     x: str
@@ -183,6 +189,8 @@ class Axes(NamedTuple):
     curves: list[Curve]
     log_x: bool = True
     log_y: bool = True
+    whole: bool = False
+    names: tuple[str, ...] = ()
 
 
 class Figure(NamedTuple):

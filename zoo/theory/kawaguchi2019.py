@@ -171,15 +171,14 @@ def figures(found: dict[str, Arrays]) -> list[Figure]:
     if "features" in found:
         a = found["features"]
         least, left = a["least"][:, 0, -1], np.maximum(a["left"][:, 0, -1], 1e-17)
-        cases = range(least.shape[1])
         panels = [
             Axes(
                 title,
                 "m_H / n",
                 label,
                 [
-                    Curve(f"depth {i + 1} of the sweep", a["ratios"], y[:, i])
-                    for i in cases
+                    Curve(f"H = {depth}", a["ratios"], y[:, i])
+                    for i, depth in enumerate(a["depths"])
                 ],
             )
             for title, label, y in (
