@@ -17,7 +17,6 @@ from zoo.theory.allenzhu2018_training import above_linear, mean_rate
 from zoo.theory.claims import Arrays, AtLeast, AtMost, Claim, Equals, Measurement
 from zoo.theory.powers import exponents
 
-
 BELOW = (
     "it is near the smallest eigenvalue of the kernel, which comes to its limit from "
     "below: a correction of finite width, on the safe side of the bound"
