@@ -24,6 +24,9 @@ ACTIVATIONS = {
     "leaky_relu": lambda z: jnp.where(z > 0, z, 0.3 * z),
 }
 SMOOTH = ("tanh", "softplus")
+STILL = 1e-9  # |J^T r| / |Y| below which an end counts, J's columns of norm 1
+SETTLED = 1e-4  # what the second half of polishing may take off L / (|Y|^2 / 2)
+FAR = 16.0  # weights, of N(0, 1 / fan-in) at the start, above which it does not
 RANK = 1e-10  # singular values below this part of the largest are rounding
 NEW = 1e-8  # a column of norm 1 of which less is new is spanned by those before it
 
@@ -146,15 +149,19 @@ class Value(NamedTuple):
         loss: L.
         induced: 1/2 |(1 - P_J) vec Y|^2.
         gradient: |J^T r| / |Y|, with the columns of J scaled to norm 1.
+        largest: weight, in absolute value.
         rank: of J.
         terms: what each unit takes off |Y|^2 / 2, after the units and layers before it.
+        fall: what the second half of polishing took off L.
     """
 
     loss: jax.Array
     induced: jax.Array
     gradient: jax.Array
+    largest: jax.Array
     rank: jax.Array
     terms: jax.Array
+    fall: Any = 0.0
 
 
 def value(net: Net, theta: Float[Array, " p"], on: Problem) -> Value:
@@ -173,9 +180,15 @@ def value(net: Net, theta: Float[Array, " p"], on: Problem) -> Value:
         jnp.sum(r**2) / size,
         jnp.sum(left**2) / size,
         jnp.linalg.norm(J.T @ r) / jnp.sqrt(size),
+        jnp.max(jnp.abs(theta)),
         jnp.sum(kept),
         terms / size,
     )
+
+
+def stationary(gradient: Any, largest: Any) -> Any:
+    """Which ends are stationary points, and not on their way to infinity, all alike."""
+    return (gradient < STILL) & (largest < FAR)
 
 
 def orthogonal_terms(
@@ -208,6 +221,9 @@ def ends(
     """What is found from each of some initializations."""
 
     def one(key: jax.Array) -> Value:
-        return value(net, descend(net, net.start(key), on, steps, polish), on)
+        first = descend(net, net.start(key), on, steps, polish // 2)
+        found = value(net, descend(net, first, on, 0, polish - polish // 2), on)
+        before = jnp.sum((outputs(net, first, on) - on.y) ** 2) / jnp.sum(on.y**2)
+        return found._replace(fall=before - found.loss)
 
     return jax.vmap(one)(keys)

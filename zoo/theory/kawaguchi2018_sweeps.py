@@ -12,6 +12,7 @@ from zoo.infinite.precision import float64
 from zoo.theory.claims import Arrays
 from zoo.theory.kawaguchi2018_minima import (
     ACTIVATIONS,
+    SETTLED,
     Net,
     Problem,
     Value,
@@ -19,12 +20,12 @@ from zoo.theory.kawaguchi2018_minima import (
     ends,
     hidden,
     outputs,
+    stationary,
     value,
 )
 from zoo.theory.runs import by_seed, sweep
 
 TEACHER_UNITS = 8
-STILL = 1e-6  # |J^T r| / |Y| below which an end counts, J's columns of norm 1
 
 
 def alive_units(room: int, width: Any) -> jax.Array:
@@ -134,8 +135,8 @@ def measure_values(
 ) -> dict[str, np.ndarray]:
     """The value of local minima: against width at depth 1, and against depth.
 
-    Of a few descents of each seed, those count that end at a stationary point. Without
-    training, all networks are left at their initialization, and count.
+    Of a few descents of each seed, those count whose loss has settled. Without training,
+    all networks are left at their initialization, and count.
 
     Returns:
         widths [m], depths [h]; wide [s, m] and deep [s, h], L over |Y|^2 / 2, the mean
@@ -157,7 +158,7 @@ def measure_values(
             def of(width: jax.Array) -> dict[str, jax.Array]:
                 on = Problem(x, y, alive_units(room, width), sigma)
                 found = ends(net, starts, on, steps * trained, polish * trained)
-                counts = found.gradient < (STILL if trained else jnp.inf)
+                counts = found.fall < SETTLED
                 return {
                     "loss": jnp.mean(found.loss, where=counts),
                     "induced": jnp.mean(found.induced, where=counts),
@@ -257,7 +258,7 @@ def measure_line(
 
 def accepted(arrays: Arrays) -> np.ndarray:
     """Which ends are stationary points, [s, h, a, m, i]."""
-    return arrays["gradient"] < STILL
+    return stationary(arrays["gradient"], arrays["largest"])
 
 
 def worst(arrays: Arrays, error: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
