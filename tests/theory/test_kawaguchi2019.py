@@ -51,8 +51,11 @@ def test_features_break(claim, broken):
     arrays = at(
         FEATURES, **{"ns": (16,), "depths": (1,), "activations": ("softplus",)} | broken
     )
-    samples = CLAIMS[claim].samples(arrays)
-    assert np.isnan(samples).all() or verdicts(arrays, claim) <= set(OFF)
+    if claim == "threshold" and "activations" in broken:
+        # Quadratics of 4 inputs have rank 15 or less, n is 16: there is no such width.
+        assert np.isnan(CLAIMS[claim].samples(arrays)).all()
+        return
+    assert verdicts(arrays, claim) <= set(OFF)
 
 
 @pytest.mark.parametrize("claim", ["convex", "exponent", "separable", "square"])
