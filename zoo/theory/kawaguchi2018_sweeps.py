@@ -135,8 +135,8 @@ def measure_values(
 ) -> dict[str, np.ndarray]:
     """The value of local minima: against width at depth 1, and against depth.
 
-    Of a few descents of each seed, those count whose loss has settled. Without training,
-    all networks are left at their initialization, and count.
+    Of a few descents of each seed, those count whose loss has settled. Without
+    training, all networks are left at their initialization, and count.
 
     Returns:
         widths [m], depths [h]; wide [s, m] and deep [s, h], L over |Y|^2 / 2, the mean

@@ -188,7 +188,7 @@ def grows(name: str, words: str, value: float, where: Measurement) -> Claim:
         words,
         "slope of log alpha_0^2 against log n, from n = 512 N on",
         Equals(value),
-        "P4.1: alpha_0^2 is n times lambda_min of the units' covariance, once n is "
+        "derived: alpha_0^2 is n times lambda_min of the units' covariance, once n is "
         "large against N log N",
         "derived",
         where,
