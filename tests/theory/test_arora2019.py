@@ -62,5 +62,24 @@ def test_the_bound_tells_true_labels_from_random_ones():
     assert judge(CLAIMS["bound"], guess).mean > judge(CLAIMS["bound"], sound).mean
 
 
+def test_the_bound_and_the_error_by_hand():
+    """sqrt(2 y^T H^-1 y / n) and the mean of min(|f - y|, 1), f by H^-1."""
+    n, n_test = 12, 7
+    found = measure_bound(2, n, n_test)
+    for draw in range(2):
+        x, y = (part.astype(float) for part in parity_data(n, n_test, draw))
+        x, y = x / np.linalg.norm(x, axis=1, keepdims=True), y[:, 0]
+        cos = np.clip(x @ x.T, -1, 1)
+        H = cos * (np.pi - np.arccos(cos)) / (2 * np.pi)
+        inverse = np.linalg.inv(H[:n, :n])
+        coins = np.random.default_rng(draw).permutation(y[:n])
+        true, random = (np.sqrt(2 * a @ inverse @ a / n) for a in (y[:n], coins))
+        f = H[n:, :n] @ inverse @ y[:n]
+        error = np.minimum(np.abs(f - y[n:]), 1).mean()
+        got = {name: CLAIMS[name].samples(found)[draw] for name in ("labels", "bound")}
+        np.testing.assert_allclose(got["labels"], true / random, rtol=1e-5)
+        np.testing.assert_allclose(got["bound"], error / true, rtol=1e-5)
+
+
 def test_measurements():
     assert {m.name for m in PAPER.measurements} == {CURVE.name, BOUND.name}

@@ -19,10 +19,9 @@ from zoo.theory.claims import (
 NOTHING = Measurement("nothing", dict, {})
 
 
-def score(predicted, samples, trust="paper"):
-    claim = Claim(
-        "c", "s", "q", predicted, "e", trust, NOTHING, lambda a: np.asarray(samples)
-    )
+def score(predicted, samples, trust="paper", certain=""):
+    given = (trust, NOTHING, lambda a: np.asarray(samples))
+    claim = Claim("c", "s", "q", predicted, "e", *given, certain=certain)
     return judge(claim, {})
 
 
@@ -50,11 +49,26 @@ def spread(mean, half, seeds=8):
     ],
 )
 def test_the_interval_decides(predicted, mean, half, verdict):
-    found = score(predicted, spread(mean, half))
+    samples = spread(mean, half)
+    found = score(predicted, samples)
     assert found.verdict == verdict
     np.testing.assert_allclose(found.low, mean - half, rtol=1e-5)
     np.testing.assert_allclose(found.high, mean + half, rtol=1e-5)
-    assert bool(found.why) == (verdict == "inconclusive")
+    beyond = verdict == "holds" and predicted.beyond(samples) > 0
+    assert bool(found.why) == (verdict == "inconclusive" or beyond)
+
+
+def test_how_many_seeds_are_beyond_a_bound_that_holds_on_average():
+    samples = [0.55, 0.65, 0.65, 0.75, 0.75, 1.05]
+    assert score(AtMost(1.2), samples).why == ""
+    assert score(AtMost(1.04), samples).why == "on average; 1 of 6 are beyond"
+    low = [-sample for sample in samples]
+    assert score(AtLeast(-1.04), low).why == "on average; 1 of 6 are beyond"
+    assert score(Equals(0.75, widest=1.0), samples).why == ""
+    found = score(AtMost(1.04), samples, certain="a square")
+    assert (found.verdict, found.why) == ("holds", "by construction: a square")
+    found = score(AtMost(0.1), samples, certain="a square")
+    assert (found.verdict, found.why) == ("violated", "")
 
 
 def test_the_number_of_seeds_that_would_settle_it():

@@ -17,7 +17,7 @@ BROKEN = {
         ("gradient", {"trained": "U", "steps": 200}),
         ("gram", {"variance": 8.0}),
         ("smallest", {"widths": (4, 8)}),  # too few units
-        ("width", {"most": 2}),  # nor are they allowed
+        ("width", {"d": 2}),  # ever closer points in a plane
         ("depth", {"variance": 22.0}),
         ("limit depth", {"variance": 22.0}),
     ],
@@ -40,13 +40,13 @@ BROKEN = {
     "gao2022": [
         ("explicit", {"positive": False}),  # W of both signs
         ("posed", {"gamma": 1.2, "share": 30.0}),  # beyond the critical rate
-        ("rate", {"gamma": 1.2, "share": 30.0}),
-        ("kept", {"gamma": 1.2, "share": 30.0}),
+        ("rate", {"trained": "W", "steps": 200}),  # U and a frozen
+        ("kept", {"ratio": 1, "size": 3.0, "steps": 100}),  # few units, large labels
     ],
     "gao2021": [
-        ("posed", {"gamma": 0.6, "share": 30.0}),
+        ("posed", {"gamma": 0.6}),  # |gamma W / sqrt(m)| starts at 1.2
         ("gradient", {"trained": "W", "steps": 100}),  # U, a and b frozen
-        ("kept", {"gamma": 0.6, "share": 30.0}),
+        ("kept", {"widths": (8,), "size": 10.0}),  # few units, large labels
         ("rate", {"trained": "W", "steps": 100}),
     ],
     "feng2020": [
@@ -85,7 +85,7 @@ def verdict(paper, name, **knobs):
 )
 def test_broken_setting_turns_the_verdict(paper, claim, knobs):
     assert verdict(paper, claim) == "holds"
-    assert verdict(paper, claim, **knobs) != "holds"
+    assert verdict(paper, claim, **knobs) in ("violated", "inconclusive")
 
 
 @pytest.mark.parametrize("paper", BROKEN)

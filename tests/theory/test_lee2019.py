@@ -49,7 +49,7 @@ def found(name, knobs=()):
 # move at any width.
 FEATURES = (("parameterization", "mup"),)
 BROKEN = [
-    (name, "tanh-3", FEATURES)
+    (name, claim.measurement.name, FEATURES)
     for name, claim in CLAIMS.items()
     if claim.measurement.name in ("relu-3", "tanh-3", "relu-1")
 ]

@@ -45,7 +45,14 @@ def change(**fields):
 
 # Nothing left to learn: labels and outputs are almost 0.
 FITTED = (("labels", 1e-3), *change(sigma_last=1e-3))
-WILD = (("step", 1e6),)
+# W_1 far too small, and few units: W_2 leaves its ball.
+SMALL = (("width", 64), ("scale", 0.02), ("step", 100.0), ("steps", 12))
+# Beyond the critical rate. What the proof bounds by alpha_0 breaks where units die or
+# the loss grows; three steps, so that all of it is a number.
+FEW = (("width", 64), ("steps", 3))
+WILD = (*FEW, ("step", 1e6))
+# Of size N^2: weights have to move, the less the wider the network.
+LARGE = (("labels", 2.0), ("sizes", (2, 4)), ("widest", 512), ("halvings", 9))
 BROKEN = [
     ("alpha", "alpha-xavier", ()),
     ("alpha deep", "alpha-deep", (("hidden_init", "xavier"),)),
@@ -62,15 +69,15 @@ BROKEN = [
     ("conditions", "training", (("scale", 0.1),)),
     ("sigma", "training", WILD),
     ("movement", "training", WILD),
-    ("ball", "training", WILD),
-    ("norms", "training", WILD),
+    ("ball", "training", SMALL),
+    ("norms", "training", SMALL),
     ("contraction", "training", WILD),
-    ("lipschitz", "training", WILD),
-    ("gradient", "training", WILD),
-    ("rate", "training", (*WILD, ("late_steps", 4))),  # long before the end
-    ("width", "width", (("steps", 1),)),
-    ("width scaled", "width-scaled", (("steps", 1),)),
-    ("width deep", "width-deep", (("steps", 1),)),
+    ("lipschitz", "training", SMALL),
+    ("gradient", "training", SMALL),
+    ("rate", "training", (*FEW, ("late_steps", 4))),  # long before the end
+    ("width", "width", LARGE),
+    ("width scaled", "width-scaled", LARGE),
+    ("width deep", "width-deep", LARGE),
 ]
 UNSETTLED = {"width scaled"}  # at the smoke size, whose seeds are few
 
@@ -86,7 +93,7 @@ def test_sound_settings_hold(name):
 @pytest.mark.parametrize(("name", "measurement", "knobs"), BROKEN, ids=str)
 def test_broken_settings_do_not(name, measurement, knobs):
     said = judge(CLAIMS[name], found(measurement, knobs))
-    assert said.verdict != "holds", said
+    assert said.verdict in ("violated", "inconclusive"), said
 
 
 def test_every_claim_is_broken_once():

@@ -111,7 +111,7 @@ def test_a_claim_holds_until_its_setting_is_broken(name):
     sound = first(sound, 12) if name == "rate" else sound
     assert judge(claim, sound).verdict == "holds"
     broken = judge(claim, measured(where, tuple(BROKEN[name].items())))
-    assert broken.verdict != "holds"
+    assert broken.verdict in ("violated", "inconclusive")
 
 
 def test_the_network_is_terjeks():

@@ -41,7 +41,7 @@ class Axis:
     log: bool = True
 
 
-def log_axis(title: str, groups: Any) -> Axis:
+def log_axis(title: str, groups: Any, runaway: float = RUNAWAY) -> Axis:
     """Logarithmic, around all finite positive values of all groups of lines.
 
     Error bars count up to a factor of 2 on either side of their point: one that
@@ -56,7 +56,7 @@ def log_axis(title: str, groups: Any) -> Axis:
         if line.half is not None:
             values += _bars(line)
     y = np.concatenate(values)
-    y = y[y <= RUNAWAY * max(starts, default=1.0)]
+    y = y[y <= runaway * max(starts, default=1.0)]
     low, high = (y.min(), y.max()) if len(y) else (0.1, 1.0)
     low = max(low, high * 10.0**-DECADES)
     pad = max((high / low) ** 0.06, 1.15)

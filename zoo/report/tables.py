@@ -9,6 +9,7 @@ import numpy as np
 
 from zoo.report import plots, text
 from zoo.report.series import numbers
+from zoo.report.typeset import marked
 
 MINUS = "&minus;"
 
@@ -19,8 +20,8 @@ def formula(plain: str) -> str:
     >>> formula("sum_i y_i^2 falls as m^-1/2")
     '&Sigma;<sub>i</sub> y<sub>i</sub><sup>2</sup> falls as m<sup>&minus;1/2</sup>'
     """
-    out = re.sub(r"_(\w+?)(?![^\W_])", r"<sub>\1</sub>", escape(plain))
-    out = re.sub(r"\^(-?[\w./]*\w)", r"<sup>\1</sup>", out)
+    out = re.sub(r"_\{(.*?)\}", r"<sub>\1</sub>", escape(marked(plain)))
+    out = re.sub(r"\^\{(.*?)\}", r"<sup>\1</sup>", out)
     out = re.sub(r"(?<![\w.])-(?=[\d.b])| - ", _minus, out)
     words = {"lambda": "&lambda;", "sum": "&Sigma;", " * ": " &times; "}
     return re.sub(r"\b(lambda|sum)\b(?=<)| \* ", lambda m: words[m[0]], out)

@@ -1,5 +1,6 @@
 """The scoreboard of the theorems: tables, one page per paper, markdown."""
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -16,6 +17,7 @@ from zoo.report import document, figures, scale, tables
 from zoo.report.plots import GREY, LAMBDA, THETA, Line, Panel, Plot, minus
 from zoo.report.tables import formula
 from zoo.report.text import number
+from zoo.report.typeset import marked
 from zoo.theory import PAPERS
 from zoo.theory.claims import TRUST, VERDICTS, Axes, Curve, Figure, Paper
 
@@ -41,9 +43,23 @@ def opening(summary: dict[str, Any]) -> str:
         for verdict, count in counts.items()
         if count
     )
+    certain = sum(row["certain"] for row in summary["rows"])
+    if certain:
+        said += f". {certain} of those that hold do so by construction"
     return (
         f"{len(found)} claims at the {summary['scale']} size: {said}. Measured in "
         f"{summary['seconds'] / 60:.1f} minutes on {summary['machine']}."
+    )
+
+
+def caution(summary: dict[str, Any]) -> str:
+    """What many intervals at once, and finite widths, do to verdicts."""
+    exact = sum(row["exact"] for row in summary["rows"])
+    return (
+        f"{exact} rows predict a number. At 99 % about {exact / 100:.1f} of them would "
+        "be called violated by chance were all of them true; and what is true of a "
+        "limit alone is violated at any finite width, once seeds are many enough. A "
+        "bound is judged by the mean over seeds; how many seeds are beyond it is said."
     )
 
 
@@ -90,18 +106,39 @@ def _plot(paper: str, figure: Figure) -> Plot:
 
 
 def _panel(axes: Axes) -> Panel:
-    colours = iter(_colours(sum(not curve.guide for curve in axes.curves)))
+    own = [curve for curve in axes.curves if not (curve.guide or curve.beside)]
+    colours = dict(
+        zip((curve.label for curve in own), _colours(len(own)), strict=False)
+    )
     lines = [
-        _line(curve, GREY if curve.guide else next(colours)) for curve in axes.curves
+        _line(curve, GREY if curve.guide else colours[curve.beside or curve.label])
+        for curve in axes.curves
     ]
-    x = scale.positive_axis if axes.log_x else scale.linear_axis
     every = np.concatenate([np.ravel(line.x) for line in lines])
+    x = _whole_axis if _whole(every) and not axes.log_x else scale.linear_axis
+    x = scale.positive_axis if axes.log_x else x
+    place = x(_typeset(axes.x), every)
+    if axes.names:
+        marks = tuple((float(i), name) for i, name in enumerate(axes.names, 1))
+        place = dataclasses.replace(place, ticks=marks)
     if axes.log_y:
-        y = scale.log_axis(_typeset(axes.y), [lines])
+        runaway = np.inf if axes.whole else scale.RUNAWAY
+        y = scale.log_axis(_typeset(axes.y), [lines], runaway)
     else:
         reach = np.concatenate([_reach(line) for line in lines])
         y = scale.linear_axis(_typeset(axes.y), reach)
-    return Panel(_typeset(axes.title), x(_typeset(axes.x), every), y, lines)
+    return Panel(_typeset(axes.title), place, y, lines)
+
+
+def _whole(values: np.ndarray) -> bool:
+    """Whether they are few whole numbers, between which nothing is."""
+    return len(np.unique(values)) <= 6 and bool(np.all(values % 1 == 0))
+
+
+def _whole_axis(title: str, values: np.ndarray) -> scale.Axis:
+    """A tick at each value."""
+    marks = tuple((float(v), f"{v:.4g}") for v in np.unique(values))
+    return dataclasses.replace(scale.linear_axis(title, values), ticks=marks)
 
 
 def _typeset(text: str) -> str:
@@ -110,8 +147,8 @@ def _typeset(text: str) -> str:
     >>> _typeset("lambda_min(t)^1/2")
     '\N{GREEK SMALL LETTER LAMDA}_{min}(t)^{1/2}'
     """
-    text = re.sub(r"([_^])(-?[\w./]*\w)", r"\1{\2}", text)
-    return re.sub(r"\b(lambda|Theta)(?![a-z])", lambda found: GREEK[found[1]], text)
+    greek = re.compile(r"\b(lambda|Theta)(?![a-z])")
+    return greek.sub(lambda found: GREEK[found[1]], marked(text))
 
 
 def _colours(count: int) -> Sequence[str]:
@@ -137,7 +174,7 @@ def _line(curve: Curve, colour: str) -> Line:
         y,
         minus(_typeset(curve.label)),
         colour,
-        "dashed" if curve.guide else curve.dash,
+        "dashed" if curve.guide and curve.dash == "solid" else curve.dash,
         "both" if few else "line",
         half if few else None,
         thin=curve.guide,
@@ -179,7 +216,7 @@ def write(
         store.write_text(
             workdir / f"{paper.name}.md", _markdown_page(paper, rows, shown)
         )
-    parts = [f"<p>{opening(summary)}</p>"]
+    parts = [f"<p>{opening(summary)}</p>", f"<p>{caution(summary)}</p>"]
     for paper in papers:
         rows = [row for row in summary["rows"] if row["paper"] == paper.name]
         link = f'<a href="{paper.name}.html">{escape(paper.title)}</a>'
@@ -243,7 +280,8 @@ def markdown(papers: Sequence[Paper], summary: dict[str, Any]) -> str:
     command = f"python -m experiments.theorems --paper={which}"
     command += f" --scale={summary['scale']}"
     versions = ", ".join(f"{k} {v}" for k, v in summary["versions"].items() if v)
-    said = [f"`{command}`", "", opening(summary), "", f"({versions}.)", ""]
+    said = [f"`{command}`", "", opening(summary), "", caution(summary), ""]
+    said += [f"({versions}.)", ""]
     for paper in papers:
         rows = [row for row in summary["rows"] if row["paper"] == paper.name]
         said += [f"## [{paper.title}](theorems/{paper.name}.md)", "", *_lines(rows), ""]

@@ -26,7 +26,7 @@ def _descent(kind: str) -> Measurement:
         {
             "smoke": size | {"widths": smoke, "rate_width": smoke[1], "seeds": 8},
             "default": size
-            | {"widths": default, "rate_width": default[1], "seeds": 20},
+            | {"widths": default, "rate_width": default[1], "seeds": 28},
             "paper": size
             | {"widths": paper, "rate_width": paper[-2], "seeds": 20}
             | {"n": 16, "steps": 400},

@@ -36,6 +36,10 @@ class Equals(NamedTuple):
     value: float | int
     widest: float | int = WIDEST
 
+    def beyond(self, samples: np.ndarray) -> int:
+        """How many samples break a statement about each: none is made."""
+        return 0
+
     def verdict(self, low: float, high: float) -> str:
         """Of an interval."""
         if not low <= self.value <= high:
@@ -55,6 +59,10 @@ class AtMost(NamedTuple):
 
     value: float | int
 
+    def beyond(self, samples: np.ndarray) -> int:
+        """How many samples are above the bound."""
+        return int(np.sum(samples > self.value))
+
     def verdict(self, low: float, high: float) -> str:
         """Of an interval."""
         if high <= self.value:
@@ -73,6 +81,10 @@ class AtLeast(NamedTuple):
     """The quantity is `value` or more."""
 
     value: float | int
+
+    def beyond(self, samples: np.ndarray) -> int:
+        """How many samples are below the bound."""
+        return int(np.sum(samples < self.value))
 
     def verdict(self, low: float, high: float) -> str:
         """Of an interval."""
@@ -126,6 +138,8 @@ class Claim:
         measurement: whose arrays it reads.
         samples: one number of each seed, from the arrays; NaN for a run that diverged.
         thought: of those who measured it, where it does not hold.
+        certain: why it holds whatever the network does, if so: such a row checks the
+            measurement and not the paper, and is counted apart.
     """
 
     name: str
@@ -137,6 +151,7 @@ class Claim:
     measurement: Measurement
     samples: Callable[[Arrays], np.ndarray]
     thought: str = ""
+    certain: str = ""
 
     def __post_init__(self) -> None:
         if self.trust not in TRUST:
@@ -150,6 +165,7 @@ class Curve(NamedTuple):
     """A line of a figure: y against x, with seeds on the first axis of y if it has two.
 
     `dash` is "solid", "dashed" or "dotted"; a guide is what a theory predicts, in grey.
+    A curve `beside` another, named by its label, has the colour of that one.
     """
 
     label: str
@@ -157,10 +173,15 @@ class Curve(NamedTuple):
     y: Any
     dash: str = "solid"
     guide: bool = False
+    beside: str = ""
 
 
 class Axes(NamedTuple):
-    """A panel: curves that share two axes, logarithmic unless said otherwise."""
+    """A panel: curves that share two axes, logarithmic unless said otherwise.
+
+    `whole` shows a curve however far it rises, which else has diverged if it leaves its
+    start by a factor of 10^4; `names` stand at 1, 2, .. of a linear x axis.
+    """
 
     title: str
     x: str
@@ -168,6 +189,8 @@ class Axes(NamedTuple):
     curves: list[Curve]
     log_x: bool = True
     log_y: bool = True
+    whole: bool = False
+    names: tuple[str, ...] = ()
 
 
 class Figure(NamedTuple):
@@ -214,7 +237,8 @@ class Score:
         seeds: how many gave a number.
         lost: how many gave none.
         verdict: one of `VERDICTS`.
-        why: where there is no verdict, what is missing.
+        why: where there is no verdict, what is missing; of a bound that holds on
+            average, how many seeds are beyond it.
     """
 
     mean: float
@@ -247,6 +271,13 @@ def judge(claim: Claim, arrays: Arrays) -> Score:
         return _said(score, verdict, _needed(claim.predicted, finite))
     if verdict == "holds" and lost:
         return _said(score, "inconclusive", f"{lost} of {len(samples)} seeds were lost")
+    if verdict == "holds" and claim.certain:
+        return _said(score, verdict, f"by construction: {claim.certain}")
+    beyond = claim.predicted.beyond(finite)
+    if verdict == "holds" and beyond:
+        return _said(
+            score, verdict, f"on average; {beyond} of {len(finite)} are beyond"
+        )
     return _said(score, verdict)
 
 

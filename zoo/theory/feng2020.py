@@ -275,6 +275,7 @@ PAPER = Paper(
             "derived",
             DIAGONAL,
             lambda a: a["off"].max(axis=-1),
+            certain="algebra of the limit's two equations",
         ),
     ),
     figures,

@@ -154,6 +154,7 @@ PAPER = Paper(
             "restated",
             TRAINING,
             lambda a: gradient_ratio(a)[:, -1],
+            certain="|grad Phi|^2 is at least that of the readout of b, r^T G r",
         ),
         Claim(
             "kept",

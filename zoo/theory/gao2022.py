@@ -195,6 +195,7 @@ PAPER = Paper(
             "restated",
             EXPLICIT,
             lambda a: a["off"].max(axis=-1),
+            certain="nothing negative enters the relu",
         ),
         Claim(
             "posed",

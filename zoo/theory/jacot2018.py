@@ -43,7 +43,9 @@ process at the same step.
 Components (figure 3): kernel PCA of the limit's kernel over N, on digits of norm
 sqrt(d) here (MNIST in the paper); the target is f_0 + 0.5 f^(2), with f^(2) the second
 eigenvector, of mean square 1. What is learned along it and orthogonally to it is
-followed until 0.5 exp(-lambda_2 t) is small, at a rate of 1 / lambda_1.
+followed until 0.5 exp(-lambda_2 t) is small, at a rate of eta = 1 / lambda_1. A step
+leaves 1 - eta lambda_2 of the component in the limit, and not exp(-eta lambda_2) as the
+paper's flow does: rates are compared with that of the steps.
 """
 
 START = Measurement(
@@ -117,12 +119,19 @@ def figures(found: dict[str, Arrays]) -> list[Figure]:
     if "band" in found:
         a = found["band"]
         center, sd = np.asarray(a["process"]).T
-        lines = [Curve("networks", a["angles"], a["outputs"])]
-        for z, label in ((-1.28, "10 %"), (0.0, "50 %"), (1.28, "90 %")):
-            y = center + z * sd
-            lines.append(Curve(f"limit, {label}", a["angles"], y, "dashed", True))
+        lines = []
+        for z, share in ((-1.28, 10), (0.0, 50), (1.28, 90)):
+            seen = np.percentile(a["outputs"], share, axis=0)
+            limit = center + z * sd
+            lines += [
+                Curve(f"networks, {share} %", a["angles"], seen),
+                Curve(f"limit, {share} %", a["angles"], limit, "dashed", True),
+            ]
         panel = Axes("outputs", "angle g", "f(x(g))", lines, False, False)
-        caption = "Trained networks and the percentiles of the limiting process."
+        caption = (
+            "Percentiles of the outputs of trained networks over initializations, and "
+            "those of the limiting process."
+        )
         out.append(Figure("band", caption, [panel]))
     if "components" in found:
         a = found["components"]
@@ -221,10 +230,11 @@ PAPER = Paper(
         ),
         Claim(
             "decay",
-            "The component along the second eigenvector decays like exp(-lambda_2 t).",
-            "fitted rate of decay / lambda_2, at the largest m",
+            "The component along the second eigenvector decays like exp(-lambda_2 t), "
+            "or (1 - eta lambda_2)^k in k steps.",
+            "fitted rate of decay / (-log(1 - eta lambda_2) / eta), at the largest m",
             Equals(1.0),
-            "Section 5 and figure 3",
+            "Section 5 and figure 3, for steps in the place of the flow",
             "paper",
             COMPONENTS,
             lambda a: a["rate"][:, -1],

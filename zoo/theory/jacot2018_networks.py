@@ -148,9 +148,10 @@ def measure_components(
     """Training towards f_0 + 0.5 f^(2), along f^(2) and orthogonally to it.
 
     Returns:
-        widths [w]; times [t], steps times rate; along and across [s, w, t]; rate [s,
-        w], of the decay along f^(2) over lambda_2; most [s, w], the largest of across
-        over 0.5; predicted [t].
+        widths [w]; times [t], steps times rate eta; along and across [s, w, t]; rate
+        [s, w], of the decay along f^(2) over -log(1 - eta lambda_2) / eta, that of
+        gradient descent on the limit's kernel; most [s, w], the largest of across over
+        0.5; predicted [t].
     """
     x = load("digits", n, 1, 0).x_train
     values, vectors = np.linalg.eigh(kernel_matrix(network(1), x) / n)
@@ -158,7 +159,7 @@ def measure_components(
     points, slow = jnp.asarray(x), float(values[-2])
     eta = 1.0 / float(values[-1])
     steps = np.unique(np.linspace(1, decays / (slow * eta), 16).astype(int))
-    times = steps * eta
+    times, descent = steps * eta, -np.log1p(-eta * slow) / eta
 
     def at(width: int) -> dict[str, np.ndarray]:
         net = network(width, train_layers=train_layers, sigma_w=sigma_w)
@@ -181,7 +182,7 @@ def measure_components(
     return found | {
         "widths": np.asarray(widths),
         "times": times,
-        "rate": -(logs * times).sum(-1) / (times**2).sum() / slow,
+        "rate": -(logs * times).sum(-1) / (times**2).sum() / descent,
         "most": found["across"].max(-1) / 0.5,
-        "predicted": 0.5 * np.exp(-slow * times),
+        "predicted": 0.5 * np.exp(-descent * times),
     }

@@ -20,11 +20,23 @@ def figures(found: dict[str, Arrays]) -> list[Figure]:
         out.append(
             Figure(
                 "values",
-                "Loss where descents end, over |Y|^2 / 2 (solid), and that of the "
-                "linear model of the tangent space there (dashed).",
+                "Loss at the stationary points where descents end, over |Y|^2 / 2 "
+                "(solid), and that of the linear model of the tangent space there "
+                "(dashed, in the colour of its data).",
                 [
                     _panel(values, "width m", "widths", "wide"),
                     _panel(values, "depth H", "depths", "deep"),
+                ],
+            )
+        )
+        out.append(
+            Figure(
+                "ends",
+                "Share of the descents that end at a stationary point: the others are "
+                "left out of the values.",
+                [
+                    _counted(values, "width m", "widths", "wide"),
+                    _counted(values, "depth H", "depths", "deep"),
                 ],
             )
         )
@@ -79,9 +91,18 @@ def _terms(a: Arrays) -> Figure:
 
 def _panel(values: dict[str, Arrays], label: str, x: str, y: str) -> Axes:
     solid = [Curve(name, a[x], a[y]) for name, a in values.items()]
-    dashed = [Curve("", a[x], a[f"induced_{y}"], "dashed") for a in values.values()]
+    dashed = [
+        Curve("", a[x], a[f"induced_{y}"], "dashed", beside=name)
+        for name, a in values.items()
+    ]
     title = f"against {label.split()[0]}"
     return Axes(title, label, "L / (|Y|^2 / 2)", solid + dashed, log_x=x == "widths")
+
+
+def _counted(values: dict[str, Arrays], label: str, x: str, y: str) -> Axes:
+    curves = [Curve(name, a[x], a[f"share_{y}"]) for name, a in values.items()]
+    panel = Axes("ends that count", label, "share of descents", curves, x == "widths")
+    return panel._replace(log_y=False)
 
 
 def _line(a: Arrays) -> Figure:

@@ -24,6 +24,9 @@ ACTIVATIONS = {
     "leaky_relu": lambda z: jnp.where(z > 0, z, 0.3 * z),
 }
 SMOOTH = ("tanh", "softplus")
+STILL = 1e-9  # |J^T r| / |Y| below which an end counts, J's columns of norm 1
+SETTLED = 1e-4  # what the second half of polishing may take off L / (|Y|^2 / 2)
+FAR = 16.0  # weights, of N(0, 1 / fan-in) at the start, above which it does not
 RANK = 1e-10  # singular values below this part of the largest are rounding
 NEW = 1e-8  # a column of norm 1 of which less is new is spanned by those before it
 
@@ -114,15 +117,29 @@ def outputs(net: Net, theta: Float[Array, " p"], on: Problem) -> Float[Array, " 
 
 
 def descend(
-    net: Net, theta: Float[Array, " p"], on: Problem, steps: int
+    net: Net, theta: Float[Array, " p"], on: Problem, steps: int, polish: int = 0
 ) -> Float[Array, " p"]:
-    """BFGS on 1/2 |f - vec Y|^2 until it stops: where the gradient is 0, or a kink."""
+    """BFGS on 1/2 |f - vec Y|^2 until it stops: where the gradient is 0, or a kink.
+
+    Then as many steps of Levenberg and Marquardt's method as `polish`, at most.
+    """
 
     def loss(theta: jax.Array, _: Any) -> jax.Array:
         return 0.5 * jnp.sum((outputs(net, theta, on) - on.y) ** 2)
 
-    solver = optx.BFGS(1e-15, 1e-15)
-    return optx.minimise(loss, solver, theta, max_steps=steps, throw=False).value
+    def residuals(theta: jax.Array, _: Any) -> jax.Array:
+        return outputs(net, theta, on) - on.y
+
+    if steps:
+        solver = optx.BFGS(1e-15, 1e-15)
+        found = optx.minimise(loss, solver, theta, max_steps=steps, throw=False)
+        theta = found.value
+    if polish:
+        solver = optx.LevenbergMarquardt(1e-15, 1e-15)
+        theta = optx.least_squares(
+            residuals, solver, theta, max_steps=polish, throw=False
+        ).value
+    return theta
 
 
 class Value(NamedTuple):
@@ -131,17 +148,20 @@ class Value(NamedTuple):
     Attributes:
         loss: L.
         induced: 1/2 |(1 - P_J) vec Y|^2.
-        gradient: |J^T r| / (sigma |Y|), with the columns of J scaled to norm 1 and
-            sigma its least singular value that is not rounding: a bound of |P_J r|.
+        gradient: |J^T r| / |Y|, with the columns of J scaled to norm 1.
+        largest: weight, in absolute value.
         rank: of J.
         terms: what each unit takes off |Y|^2 / 2, after the units and layers before it.
+        fall: what the second half of polishing took off L.
     """
 
     loss: jax.Array
     induced: jax.Array
     gradient: jax.Array
+    largest: jax.Array
     rank: jax.Array
     terms: jax.Array
+    fall: Any = 0.0
 
 
 def value(net: Net, theta: Float[Array, " p"], on: Problem) -> Value:
@@ -152,7 +172,6 @@ def value(net: Net, theta: Float[Array, " p"], on: Problem) -> Value:
     r, size = outputs(net, theta, on) - on.y, jnp.sum(on.y**2)
     U, S, _ = jnp.linalg.svd(J, full_matrices=False)
     kept = S > RANK * S[0]
-    least = jnp.min(jnp.where(kept, S, S[0]))
     left = on.y - U @ jnp.where(kept, U.T @ on.y, 0.0)
     terms = jax.ops.segment_sum(
         orthogonal_terms(J, on.y), jnp.asarray(net.unit), net.unit[-1] + 1
@@ -160,10 +179,16 @@ def value(net: Net, theta: Float[Array, " p"], on: Problem) -> Value:
     return Value(
         jnp.sum(r**2) / size,
         jnp.sum(left**2) / size,
-        jnp.linalg.norm(J.T @ r) / (least * jnp.sqrt(size)),
+        jnp.linalg.norm(J.T @ r) / jnp.sqrt(size),
+        jnp.max(jnp.abs(theta)),
         jnp.sum(kept),
         terms / size,
     )
+
+
+def stationary(gradient: Any, largest: Any) -> Any:
+    """Which ends are stationary points, and not on their way to infinity, all alike."""
+    return (gradient < STILL) & (largest < FAR)
 
 
 def orthogonal_terms(
@@ -191,11 +216,14 @@ def ends(
     keys: jax.Array,
     on: Problem,
     steps: int,
-    sigma_w: float = 1.0,
+    polish: int,
 ) -> Value:
     """What is found from each of some initializations."""
 
     def one(key: jax.Array) -> Value:
-        return value(net, descend(net, net.start(key, sigma_w), on, steps), on)
+        first = descend(net, net.start(key), on, steps, polish // 2)
+        found = value(net, descend(net, first, on, 0, polish - polish // 2), on)
+        before = jnp.sum((outputs(net, first, on) - on.y) ** 2) / jnp.sum(on.y**2)
+        return found._replace(fall=before - found.loss)
 
     return jax.vmap(one)(keys)

@@ -12,6 +12,7 @@ from zoo.infinite.precision import float64
 from zoo.theory.claims import Arrays
 from zoo.theory.kawaguchi2018_minima import (
     ACTIVATIONS,
+    SETTLED,
     Net,
     Problem,
     Value,
@@ -19,12 +20,12 @@ from zoo.theory.kawaguchi2018_minima import (
     ends,
     hidden,
     outputs,
+    stationary,
     value,
 )
 from zoo.theory.runs import by_seed, sweep
 
 TEACHER_UNITS = 8
-STILL = 1e-5  # gradients below it are 0: what is left of the loss is 1e-10
 
 
 def alive_units(room: int, width: Any) -> jax.Array:
@@ -56,6 +57,7 @@ def measure_stationary(
     seeds: int,
     restarts: int,
     steps: int,
+    polish: int = 200,
     noise: float = 0.2,
     readout: str = "linear",
 ) -> dict[str, np.ndarray]:
@@ -80,7 +82,7 @@ def measure_stationary(
                 sigma, width = case
                 x, y = taught(for_data, n, d, sigma, noise)
                 on = Problem(x, y, alive_units(room, width), sigma)
-                return ends(net, starts, on, steps)
+                return ends(net, starts, on, steps, polish)
 
             cases = jnp.meshgrid(
                 jnp.arange(len(ACTIVATIONS)), jnp.asarray(widths), indexing="ij"
@@ -123,19 +125,24 @@ def measure_values(
     depths: tuple[int, ...],
     deep_width: int,
     seeds: int,
+    restarts: int,
     steps: int,
+    polish: int,
     activation: str = "tanh",
     trained: bool = True,
     dataset: str = "synthetic",
     data_dir: str | None = None,
 ) -> dict[str, np.ndarray]:
-    """The value of what descents find: against width at depth 1, and against depth.
+    """The value of local minima: against width at depth 1, and against depth.
 
-    Without training, all networks are left at their initialization.
+    Of a few descents of each seed, those count whose loss has settled. Without
+    training, all networks are left at their initialization, and count.
 
     Returns:
-        widths [m], depths [h]; wide [s, m] and deep [s, h], L over |Y|^2 / 2;
-        induced_wide and induced_deep, 1/2 |(1 - P_J) vec Y|^2 likewise.
+        widths [m], depths [h]; wide [s, m] and deep [s, h], L over |Y|^2 / 2, the mean
+        over the ends that count, NaN where there is none; induced_wide and
+        induced_deep, 1/2 |(1 - P_J) vec Y|^2 likewise; share_wide and share_deep, of
+        ends that count.
     """
     sigma = list(ACTIVATIONS).index(activation)
 
@@ -144,15 +151,19 @@ def measure_values(
         net = Net(d, room, depth)
 
         def measure(key: jax.Array) -> dict[str, jax.Array]:
-            for_data, for_start = jax.random.split(key)
+            for_data, for_starts = jax.random.split(key)
+            starts = jax.random.split(for_starts, restarts)
             x, y = data or taught(for_data, n, d, sigma, 0.5)
 
             def of(width: jax.Array) -> dict[str, jax.Array]:
                 on = Problem(x, y, alive_units(room, width), sigma)
-                theta = net.start(for_start)
-                theta = descend(net, theta, on, steps) if trained else theta
-                found = value(net, theta, on)
-                return {"loss": found.loss, "induced": found.induced}
+                found = ends(net, starts, on, steps * trained, polish * trained)
+                counts = found.fall < SETTLED
+                return {
+                    "loss": jnp.mean(found.loss, where=counts),
+                    "induced": jnp.mean(found.induced, where=counts),
+                    "share": jnp.mean(counts),
+                }
 
             return jax.lax.map(of, jnp.asarray(sizes))
 
@@ -169,8 +180,10 @@ def measure_values(
         "depths": np.asarray(depths),
         "wide": wide["loss"],
         "induced_wide": wide["induced"],
+        "share_wide": wide["share"],
         "deep": deep["loss"][:, :, 0],
         "induced_deep": deep["induced"][:, :, 0],
+        "share_deep": deep["share"][:, :, 0],
     }
 
 
@@ -245,7 +258,7 @@ def measure_line(
 
 def accepted(arrays: Arrays) -> np.ndarray:
     """Which ends are stationary points, [s, h, a, m, i]."""
-    return arrays["gradient"] < STILL
+    return stationary(arrays["gradient"], arrays["largest"])
 
 
 def worst(arrays: Arrays, error: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
@@ -273,9 +286,23 @@ def undecomposed(arrays: Arrays) -> np.ndarray:
 
 
 def worst_step(values: np.ndarray) -> np.ndarray:
-    """Of the steps between neighbours, that which falls least on average: [s]."""
+    """Of the steps between neighbours, that which falls least on average: [s].
+
+    A seed that lacks any value is lost: NaN.
+    """
     steps = np.diff(values, axis=1)
-    return steps[:, np.argmax(np.mean(steps, axis=0))]
+    whole = np.isfinite(steps).all(axis=1)
+    if not whole.any():
+        return np.full(len(values), np.nan)
+    least = np.argmax(np.mean(steps[whole], axis=0))
+    return np.where(whole, steps[:, least], np.nan)
+
+
+def above_line(arrays: Arrays) -> np.ndarray:
+    """Losses after training less 1 - P / n, where that is largest on average: [s]."""
+    inside = arrays["ratios"] <= 1
+    excess = (arrays["end"] - (1 - arrays["ratios"]))[:, inside]
+    return excess[:, np.argmax(np.mean(excess, axis=0))]
 
 
 def line_slope(arrays: Arrays, name: str) -> np.ndarray:

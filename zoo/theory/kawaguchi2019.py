@@ -171,15 +171,14 @@ def figures(found: dict[str, Arrays]) -> list[Figure]:
     if "features" in found:
         a = found["features"]
         least, left = a["least"][:, 0, -1], np.maximum(a["left"][:, 0, -1], 1e-17)
-        cases = range(least.shape[1])
         panels = [
             Axes(
                 title,
                 "m_H / n",
                 label,
                 [
-                    Curve(f"depth {i + 1} of the sweep", a["ratios"], y[:, i])
-                    for i in cases
+                    Curve(f"H = {depth}", a["ratios"], y[:, i])
+                    for i, depth in enumerate(a["depths"])
                 ],
             )
             for title, label, y in (
@@ -253,7 +252,8 @@ PAPER = Paper(
         ),
         Claim(
             "exponent",
-            "It falls to its minimum at least as 1 / t.",
+            "It falls to its minimum at least as 1 / t (exponentially, where one is "
+            "attained: the slope is that of the last decade seen).",
             "slope of log(loss - min) against log t, over the last decade above 1e-10",
             AtMost(-1.0),
             "main theorem, O(1 / t)",

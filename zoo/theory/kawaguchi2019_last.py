@@ -113,9 +113,9 @@ def measure_features(
     """Rank of the last features, and the width from which they fit random labels.
 
     Returns:
-        ratios [r]; by activation, number of points and depth, the rank over min(n, m),
-        the smallest singular value over m^1/2, and what is left of the labels,
-        [s, a, n, h, r]; the least width that fits, over n, [s, a, n, h].
+        ratios [r], depths [h]; by activation, number of points and depth, the rank
+        over min(n, m), the smallest singular value over m^1/2, and what is left of the
+        labels, [s, a, n, h, r]; the least width that fits, over n, [s, a, n, h].
     """
     most = max(2.0, *ratios)
 
@@ -150,7 +150,8 @@ def measure_features(
 
     with float64():
         found = sweep(activations, every)
-    return {"ratios": np.asarray(ratios), "ns": np.asarray(ns)} | found
+    knobs = {"ratios": ratios, "ns": ns, "depths": depths}
+    return {name: np.asarray(values) for name, values in knobs.items()} | found
 
 
 def measure_rates(

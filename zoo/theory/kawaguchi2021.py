@@ -287,6 +287,7 @@ PAPER = Paper(
             "derived",
             FLOW,
             lambda a: worst(np.abs(a["norm"] - 1)),
+            certain="columns of a softmax sum to 1",
         ),
         Claim(
             "dynamics",

@@ -296,9 +296,9 @@ def figures(found: dict[str, Arrays]) -> list[Figure]:
                 for key, label in labels.items()
                 if np.isfinite(a[key]).any()
             ]
-            for value in (-0.5, -1.0):
+            for value, dash in ((-0.5, "dashed"), (-1.0, "dotted")):
                 y = a["last"][:, 0].mean() * (w / w[0]) ** value
-                lines.append(Curve(f"slope {value:g}", w, y, "dotted", True))
+                lines.append(Curve(f"slope {value:g}", w, y, dash, True))
             panels.append(Axes(kind, "width m", "relative change", lines))
     if panels:
         out.append(Figure("table", "What training changes, against width.", panels))

@@ -230,6 +230,7 @@ PAPER = Paper(
             "paper",
             TRAINING,
             lambda a: gradient_ratio(a)[:, -1],
+            certain="|grad Phi|^2 is at least that of the readout, r^T G r",
         ),
         Claim(
             "gram",

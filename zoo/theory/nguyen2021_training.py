@@ -104,7 +104,7 @@ def measure_training(
         d: dimension of the inputs.
         width: n_1 of the one hidden layer.
         steps: of the theorem's learning rate.
-        late_steps: of 1 / lambda_max of the NTK, for the rate at the end.
+        late_steps: of 1 / lambda_max of the NTK, to convergence.
         scale: W_1 is multiplied by scale N^1/4.
         sigma_last: scale of W_2.
         step: the learning rate over the theorem's.
@@ -112,17 +112,19 @@ def measure_training(
         records: times at which training is looked at.
 
     Returns:
-        by seed [s]: worst, of the three ratios of `condition_ratios`; least,
-        min_k sigma_min(F^k) / (alpha_0 / 2);
+        by seed [s]: worst, of the three ratios of `condition_ratios`; and, each the
+        worst of both learning rates: least, min_k sigma_min(F^k) / (alpha_0 / 2);
         moved, max |W_l^k - W_l^0|_F over its bound; within, the same over C_l; norms,
-        max |W_l^k|_2 / lam_l; rate, the least mean decrease of log Phi between records
-        over that of (1 - eta alpha_0^2 / 8)^k; lipschitz and gradient, the two bounds
-        of the proof; late, the rate at the end over that of the NTK. And loss and
-        bound [s, t], over Phi_0, at times [t].
+        max |W_l^k|_2 / lam_l; lipschitz and gradient, the two bounds of the proof. At
+        the theorem's, rate, the least mean decrease of log Phi between records over
+        that of (1 - eta alpha_0^2 / 8)^k; at the other, late, the rate at the end over
+        that of the NTK. And over Phi_0, loss and bound [s, t] at times [t], fast [s, u]
+        at steps late_times [u].
     """
     net = NguyenMLP(width, 1, 1, sigma_last=sigma_last, hidden_init="lecun")
     times = np.unique(np.linspace(0, steps, records).astype(int))
-    late = np.asarray([late_steps // 2, late_steps])
+    late = np.unique(np.linspace(0, late_steps, 13).astype(int))
+    half = int(np.searchsorted(late, late_steps // 2))
 
     def apply(params: Any, x: jax.Array) -> Any:
         return net.apply({"params": params}, x)
@@ -181,7 +183,12 @@ def measure_training(
         )
         end = ntk_by_output(net, done.params, x).reshape(n, n)
         slowest = -2 * jnp.log1p(-fast * jnp.linalg.eigvalsh(end)[0])
-        fall = -jnp.diff(jnp.log(done.outputs["phi"]))[0] / (late[1] - late[0])
+        logs, span = jnp.log(done.outputs["phi"]), late[-1] - late[half]
+        fall = (logs[half] - logs[-1]) / span
+        both = {
+            name: jnp.concatenate([seen[name][1:], done.outputs[name][1:]])
+            for name in seen
+        }
         fell = -jnp.diff(jnp.log(seen["phi"])) / np.diff(times)
         bound = 16 / alpha**2 * everything / lams * size * residual
         promised = -jnp.log1p(-eta * alpha**2 / 8)
@@ -191,15 +198,16 @@ def measure_training(
             "constants": constants,
             "size": size,
             "residual": residual,
-            "least": jnp.min(seen["sigma"]) / (alpha / 2),
-            "moved": jnp.max(seen["moves"] / bound),
-            "within": jnp.max(seen["moves"] / constants),
-            "norms": jnp.max(seen["norms"] / lams),
+            "least": jnp.min(both["sigma"]) / (alpha / 2),
+            "moved": jnp.max(both["moves"] / bound),
+            "within": jnp.max(both["moves"] / constants),
+            "norms": jnp.max(both["norms"] / lams),
             "rate": jnp.min(fell) / promised,
-            "lipschitz": jnp.max(seen["lipschitz"][1:]),
-            "gradient": jnp.max(seen["gradient"]),
+            "lipschitz": jnp.max(both["lipschitz"]),
+            "gradient": jnp.maximum(jnp.max(both["gradient"]), seen["gradient"][0]),
             "late": fall / slowest,
             "loss": seen["phi"] / seen["phi"][0],
+            "fast": done.outputs["phi"] / seen["phi"][0],
             "bound": jnp.exp(-promised * times),
         }
 
@@ -214,7 +222,7 @@ def measure_training(
         )
     ]
     worst = np.stack(ratios).max(axis=1)
-    return found | {"worst": worst, "times": times}
+    return found | {"worst": worst, "times": times, "late_times": late}
 
 
 def measure_width(

@@ -8,7 +8,15 @@ from typing import Any
 
 from zoo.data import load
 from zoo.gap.sweep import WHOLE, Arrays, Cell, Report, Shard, measure_cells, versions
-from zoo.theory.claims import Claim, Measurement, Paper, Score, judge, unmeasured
+from zoo.theory.claims import (
+    Claim,
+    Equals,
+    Measurement,
+    Paper,
+    Score,
+    judge,
+    unmeasured,
+)
 
 
 def size_of(measurement: Measurement, scale: str) -> dict[str, Any]:
@@ -102,6 +110,8 @@ def summarize(
             "seeds": score.seeds,
             "lost": score.lost,
             "verdict": score.verdict,
+            "certain": bool(claim.certain) and score.verdict == "holds",
+            "exact": isinstance(claim.predicted, Equals),
             "why": score.why or (claim.thought if score.verdict == "violated" else ""),
         }
         for paper in papers

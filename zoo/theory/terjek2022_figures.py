@@ -77,11 +77,10 @@ def _dependence(a: Arrays) -> Figure:
     names = SMOOTH[: values.shape[1]]
     order = np.argsort(bound.mean(0))
     places = np.arange(1, len(names) + 1)
-    title = ", ".join(names[i] for i in order)
     return Figure(
         "dependence",
         "lambda_min(Theta_0) against the number of points, the depth and the "
-        f"activation ({title}, from the left), with the lower bounds of the claims.",
+        "activation, with the lower bounds of the claims.",
         [
             Axes(
                 "points",
@@ -108,6 +107,7 @@ def _dependence(a: Arrays) -> Figure:
                     Curve("bound", places, bound[:, order], "dashed"),
                 ],
                 log_x=False,
+                names=tuple(names[i] for i in order),
             ),
         ],
     )

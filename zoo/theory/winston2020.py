@@ -223,6 +223,7 @@ PAPER = Paper(
             "paper",
             TRAINING,
             lambda a: np.maximum(a["margin"], 0.0).max(axis=-1),
+            certain="the parameterization has no other W",
         ),
         Claim(
             "posed",
