@@ -1,12 +1,13 @@
 """Flags of programs that measure cells: where results are kept, and which share."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from experiments import edge
+from experiments import compiled, edge
 from zoo.gap import store
 from zoo.gap.sweep import WHOLE, Shard
 
@@ -16,7 +17,7 @@ ARRAY = {"ID": 0, "COUNT": 1, "MIN": 0, "STEP": 1}  # Slurm's, and where it says
 
 
 def define(workdir: str) -> None:
-    """Defines --workdir, with this default, and --shard."""
+    """Defines --workdir, with this default, --shard and --compilation_cache."""
     flags.DEFINE_string("workdir", workdir, "Where results are kept.")
     flags.DEFINE_string(
         "shard",
@@ -24,27 +25,46 @@ def define(workdir: str) -> None:
         "i/N: measures every N-th cell from the i-th on, from 0; the last of the N "
         "processes sums up. Default: the place in a Slurm array, or all cells.",
     )
+    flags.DEFINE_string(
+        "compilation_cache",
+        None,
+        "Folder of compiled programs, for this run and later ones; default: none.",
+    )
 
 
-def shard() -> Shard:
-    """The cells that this process measures.
+def begin() -> Shard:
+    """What has to be set before anything is compiled; the cells to measure.
 
     Raises:
         ValueError: --shard, or what Slurm says, is no part of a whole.
     """
-    given = flags.FLAGS["shard"].value
+    if flags.FLAGS["compilation_cache"].value is not None:
+        compiled.keep(str(flags.FLAGS["compilation_cache"].value))
+    return shard(flags.FLAGS["shard"].value, os.environ)
+
+
+def shard(given: str | None, environment: Mapping[str, str]) -> Shard:
+    """The cells that a process measures.
+
+    Args:
+        given: --shard.
+        environment: where Slurm says which task of an array this is.
+
+    Raises:
+        ValueError: it is no part of a whole.
+    """
     said = f"--shard={given}"
     if given is None:
-        if "SLURM_ARRAY_TASK_ID" not in os.environ:
+        if "SLURM_ARRAY_TASK_ID" not in environment:
             return WHOLE
         place, count, first, step = (
-            int(os.environ.get(f"SLURM_ARRAY_TASK_{name}", default))
+            int(environment.get(f"SLURM_ARRAY_TASK_{name}", default))
             for name, default in ARRAY.items()
         )
         given = f"{(place - first) // step}/{count}"
         said = f"SLURM_ARRAY_TASK_ID={place}, a shard of {given},"
-    index, slash, count = given.partition("/")
-    if not (slash and index.isdecimal() and count.isdecimal()):
+    index, _, count = given.partition("/")
+    if not (index.isdecimal() and count.isdecimal()):
         raise ValueError(f"{said} is not allowed: it takes i/N, two whole numbers.")
     if not int(index) < int(count):
         raise ValueError(f"{said} is not allowed: of i/N, i is at least 0 and below N.")

@@ -10,7 +10,7 @@ from zoo.gap import preemption
 from zoo.gap.store import WorkdirError, is_fault
 from zoo.gap.sweep import Unfinished
 
-PLACE = ("shard",)  # flags that say who measures, not what
+PLACE = ("shard", "compilation_cache")  # flags that say who measures, not what
 MOST_FAILED = 63  # as an exit status; higher ones have other meanings
 
 

@@ -55,7 +55,7 @@ def table(summary: dict) -> str:
 def main() -> None:
     """Measures, reports, and says what was found."""
     try:
-        shard = cells.shard()
+        shard = cells.begin()
         config = settings.read(HierarchyConfig)
         experiment = prepare(config, DATA_DIR.value, ALLOW_DIVERGENCE.value)
     except (ValueError, FileNotFoundError) as e:

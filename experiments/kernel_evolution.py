@@ -35,7 +35,7 @@ ALLOW_DIVERGENCE = flags.DEFINE_bool(
 def main() -> None:
     """Measures, reports, and says what was found."""
     try:
-        shard = cells.shard()
+        shard = cells.begin()
         evolution = Evolution(
             settings.read(KernelConfig), DATA_DIR.value, ALLOW_DIVERGENCE.value
         )

@@ -26,7 +26,7 @@ ALLOW_DIVERGENCE = flags.DEFINE_bool(
 def main() -> None:
     """Measures, reports, and says what was found."""
     try:
-        shard = cells.shard()
+        shard = cells.begin()
         experiment = Experiment(
             settings.read(Config), DATA_DIR.value, ALLOW_DIVERGENCE.value
         )

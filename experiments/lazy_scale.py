@@ -32,7 +32,7 @@ DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data files.")
 def main() -> None:
     """Measures, reports, and says what was found."""
     try:
-        shard = cells.shard()
+        shard = cells.begin()
         # A flow has no edge of stability: the rate sets the time it lasts.
         experiment = Experiment(settings.read(ScaleConfig), DATA_DIR.value, True)
     except (ValueError, FileNotFoundError) as e:

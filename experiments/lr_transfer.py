@@ -32,7 +32,7 @@ DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data files.")
 def main() -> None:
     """Measures, reports, and says what was found."""
     try:
-        shard = cells.shard()
+        shard = cells.begin()
         transfer = Transfer(settings.read(TransferConfig), DATA_DIR.value)
     except (ValueError, FileNotFoundError) as e:
         edge.fail(e)

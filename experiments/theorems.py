@@ -46,7 +46,7 @@ def scoreboard(summary: dict) -> str:
 def main() -> None:
     """Measures, reports, and says what was found."""
     try:
-        shard = cells.shard()
+        shard = cells.begin()
         papers = find_papers(PAPER.value)
     except ValueError as e:
         edge.fail(e)

@@ -103,6 +103,87 @@ def test_killed_and_started_again_gives_the_same_bits(finished, tmp_path):
     same(arrays_of(whole), arrays_of(workdir))
 
 
+@pytest.mark.slow
+def test_two_launches_on_one_folder_share_the_work(finished, tmp_path):
+    """All of it and a shard of it at once: either way each cell is measured once."""
+    whole, _ = finished
+    flags = (*SMALL, f"--workdir={tmp_path}")
+    launches = [
+        subprocess.Popen(
+            command(*flags, *own),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        for own in ((), ("--shard=1/2",))
+    ]
+    said = [launch.communicate() for launch in launches]
+    assert [launch.returncode for launch in launches] == [0, 0], said
+    lines = "".join(out for out, _ in said)
+    assert len(re.findall(r"mlp-w\d+-s\d-\d: [\d.]+ s", lines)) == 4
+    assert (tmp_path / "report.html").exists()
+    assert "--shard" not in (tmp_path / "flags.txt").read_text()
+    same(arrays_of(whole), arrays_of(tmp_path))
+
+
+@pytest.mark.slow
+def test_asked_to_stop_and_started_again_gives_the_same_bits(finished, tmp_path):
+    """SIGTERM in the first cell, as schedulers send it."""
+    whole, _ = finished
+    workdir = tmp_path / "run"
+    flags = (*SMALL, f"--workdir={workdir}")
+    with subprocess.Popen(
+        command(*flags),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    ) as process:
+        while "learning rate" not in process.stdout.readline():
+            assert process.poll() is None
+        process.terminate()
+        said = process.communicate()[1]
+    assert process.returncode == 75
+    assert said == "error: preempted; the same command goes on from here.\n"
+    done = call(*flags)
+    assert done.returncode == 0, done.stderr
+    same(arrays_of(whole), arrays_of(workdir))
+
+
+FAILING = """
+import flax.linen as nn
+
+class Net(nn.Module):
+    width: int
+    out: int
+
+    @nn.compact
+    def __call__(self, x):
+        if self.width == 16 and len(x) == 22:
+            raise ValueError("22 points are too many")
+        return nn.Dense(self.out)(nn.relu(nn.Dense(self.width)(x)))
+"""
+
+
+@pytest.mark.slow
+def test_the_exit_status_counts_the_cells_that_failed(tmp_path):
+    (tmp_path / "failing.py").write_text(FAILING)
+    small = [flag for flag in SMALL if not flag.startswith("--depth")]
+    flags = (*small, f"--workdir={tmp_path / 'run'}", "--limit=none")
+    done = subprocess.run(
+        command(*flags, "--arch=failing:Net", "--learning_rate=0.01"),
+        capture_output=True,
+        text=True,
+        env=environment() | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "2 of 4 cells are missing" in done.stderr
+    assert "22 points are too many" in done.stderr
+    assert len(list((tmp_path / "run").glob("cells/*/run.json"))) == 2
+
+
 BAD = {
     "--arch=mpl": "did you mean 'mlp'",
     "--dataset=digit": "did you mean 'digits'",
@@ -123,6 +204,8 @@ BAD = {
     "--dataset=none.npz": "none.npz: there is no such file",
     "--net=strid=2": "no hyper-parameter strid=2",
     "--wdths=8": "wdths",
+    "--shard=2/2": "--shard=2/2 is not allowed",
+    "--shard=half": "--shard=half is not allowed: it takes i/N",
     "stray": "unexpected argument 'stray'",
 }
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -129,7 +130,7 @@ LONG = Config(
     cell_seeds=1,
     n_train=6,
     n_test=4,
-    steps=400_000,
+    steps=200_000,
     records=4,
     limit="none",
 )
@@ -171,6 +172,95 @@ def test_sigterm_in_mid_step_stores_and_goes_on_to_the_same_bits(
     assert "c: goes on from its checkpoint" in said
     names = {path.name for path in (tmp_path / "cut" / "cells" / "c").iterdir()}
     assert names == {"traj.npz", "run.json"}
+
+
+# Two networks of three parameters, trained in two parts; no more is compiled than that.
+PROCESS = """
+import os, signal, sys, threading, time
+from pathlib import Path
+import jax, jax.numpy as jnp, numpy as np, optax
+place, port, workdir, ask = int(sys.argv[1]), *sys.argv[2:]
+if port != "none":
+    jax.distributed.initialize(f"localhost:{port}", 2, place)
+from zoo.finite.train import descent
+from zoo.gap import preemption, segments, store
+from zoo.gap.sweep import Cell, Unfinished, measure_cells
+
+def asking():
+    while preemption._place < 4:
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+def apply(w, x):
+    return jnp.tanh(x @ w[:1]) @ w[1:2] + w[2:]
+
+x, times = jnp.linspace(-1, 1, 6)[:, None], np.array([0, 9, 4_000_000])
+start, steps = descent(apply, x, jnp.sin(x), optax.sgd(0.1, momentum=0.9))
+one = lambda own, bounds: segments.advance(
+    steps, lambda w: apply(w, x), own, jnp.asarray(times), bounds
+)
+program = jax.jit(lambda progress, part, bounds: segments.by_part(
+    lambda own: one(own, bounds), 1, part, progress
+))
+
+def measure(scratch):
+    params = jax.random.normal(jax.random.key(0), (2, 3, 1))
+    seen = segments.empty(jax.ShapeDtypeStruct((6, 1), jnp.float32), 2, 3)
+    progress = segments.Progress(jax.vmap(start)(params), seen)
+    return {"f": np.asarray(segments.train(program, progress, 2, times, scratch).seen)}
+
+segments.SEGMENT = 0.1
+workdir = Path(workdir)
+store.open_workdir(workdir, {})
+if ask == str(place):
+    threading.Thread(target=asking, daemon=True).start()
+try:
+    cells = [Cell("c", 1.0, measure, resumes=True)]
+    measure_cells(cells, workdir, {}, lambda m, s: print(m))
+except preemption.Preempted:
+    print("stopped at", preemption._place)
+    sys.exit(preemption.STATUS)
+except Unfinished as e:
+    print(e)
+"""
+
+
+def processes(count, workdir, ask="nobody"):
+    """The exit status and the last lines of one run's processes."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1]) if count > 1 else "none"
+    run = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(i), port, workdir, ask],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},
+        )
+        for i in range(count)
+    ]
+    said = [process.communicate() for process in run]
+    codes = {process.returncode for process in run}
+    assert len(codes) == 1, said
+    return codes.pop(), [out.splitlines()[-1] for out, _ in said]
+
+
+@pytest.mark.slow
+def test_two_processes_stop_at_the_same_step_and_go_on(tmp_path):
+    """The second one is asked; both stop, and the first one stores."""
+    status, (first, second) = processes(2, tmp_path / "cut", "1")
+    assert status == preemption.STATUS
+    assert first == second
+    number = first.removeprefix("stopped at ")
+    scratch = tmp_path / "cut/cells/c/checkpoint"
+    assert [path.name for path in scratch.iterdir()] == [number]
+    status, (first, second) = processes(2, tmp_path / "cut")
+    assert status == 0
+    assert first.startswith("c: ")
+    assert second == "the first process sums up."
+    assert processes(1, tmp_path / "whole")[0] == 0
+    same(arrays_of(tmp_path / "whole"), arrays_of(tmp_path / "cut"))
 
 
 STUCK = """

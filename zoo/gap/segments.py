@@ -194,9 +194,14 @@ def _number(saver: Any) -> int:
 
 
 def _leaves(tree: Any) -> dict[str, Any]:
-    """Arrays of a tree by their place; Orbax knows no empty ones."""
-    leaves = jax.tree.leaves(tree)
-    return {str(i): leaf for i, leaf in enumerate(leaves) if leaf.size}
+    """Arrays of a tree by their place, without the empty ones, which Orbax refuses.
+
+    What a process has to itself, each of a run the same, is stored once.
+    """
+    leaves = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(tree)) if leaf.size}
+    return {
+        i: np.asarray(a) if a.is_fully_addressable else a for i, a in leaves.items()
+    }
 
 
 def _save(
@@ -211,7 +216,8 @@ def _save(
     try:
         saver.save(number, said, force=stopping)
     except (OSError, ValueError) as e:  # a full disk is no reason to lose a training
-        warnings.warn(f"no checkpoint could be stored: {e}", stacklevel=2)
+        said = " ".join(str(e).split())[:300]
+        warnings.warn(f"no checkpoint could be stored: {said}", stacklevel=2)
 
 
 def _load(saver: Any, progress: Any) -> tuple[Any, _Place]:
