@@ -12,14 +12,24 @@ from absl import flags
 from experiments import cells, edge, settings
 from experiments.progress import progress
 from zoo.gap.config import Config
+from zoo.gap.plan import plan
 from zoo.gap.run import Experiment, run
-from zoo.report import page, text
+from zoo.report import page, plans, text
 
 settings.define(Config)
 cells.define("runs/lazy_gap")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data files.")
 ALLOW_DIVERGENCE = flags.DEFINE_bool(
     "allow_divergence", False, "Accept a learning rate above the critical one."
+)
+MESH = flags.DEFINE_string(
+    "mesh",
+    None,
+    "seed:S,width:W: all devices, S of which share the seeds of a cell, and W the width "
+    "of each; default: the first device.",
+)
+PLAN = flags.DEFINE_bool(
+    "plan", False, "Prints what every width will take, and ends before it runs."
 )
 
 
@@ -28,10 +38,13 @@ def main() -> None:
     try:
         shard = cells.begin()
         experiment = Experiment(
-            settings.read(Config), DATA_DIR.value, ALLOW_DIVERGENCE.value
+            settings.read(Config), DATA_DIR.value, ALLOW_DIVERGENCE.value, MESH.value
         )
     except (ValueError, FileNotFoundError) as e:
         edge.fail(e)
+    if PLAN.value:
+        print(plans.table(plan(experiment)))
+        return
     workdir = cells.open_workdir(experiment.config.as_dict())
     print(text.header(experiment), flush=True)
     with progress("lazy gap") as report:

@@ -9,6 +9,7 @@ from absl import flags
 from zoo.data import DATASETS
 from zoo.descent.losses import LOSSES
 from zoo.descent.optimizers import OPTIMIZERS
+from zoo.gap.config import PRECISIONS
 from zoo.layers import ACTIVATIONS, TRAIN_LAYERS
 
 flags.disclaim_key_flags()  # the flags belong to the program that calls `define`
@@ -60,6 +61,8 @@ HELP = {
     "alpha": "Trains F = alpha (f - f_0) on L(F) / alpha^2; implies --center.",
     "center": "Trains f - f_0.",
     "antisymmetric_init": "f_0 = 0 by the difference of two equal copies.",
+    "matmul_precision": f"{', '.join(PRECISIONS)}: products of a training step; kernels "
+    "are always at the highest.",
     "train_layers": f"{', '.join(TRAIN_LAYERS)}: which layers are trained.",
     "steps": "Steps of the optimizer.",
     "records": "Steps at which outputs are kept, log-spaced.",

@@ -60,6 +60,8 @@ class Config:
             finite or not, sees the same ones.
         alpha: scale of the outputs: F = alpha (f - f_0) is trained on L(F) / alpha^2.
         center: whether f_0 is subtracted; None: if alpha is not 1.
+        matmul_precision: of the products of a step: "highest", or what accelerators
+            take for less time, "high" and "default"; kernels are at the highest.
         antisymmetric_init: whether the network is (u_1 - u_2) / sqrt 2 of two equal
             copies, so that f_0 = 0.
         train_layers: "first", "hidden" or "last": these alone; None is all.
@@ -99,6 +101,7 @@ class Config:
     alpha: float = 1.0
     center: bool | None = None
     antisymmetric_init: bool = False
+    matmul_precision: str = "highest"
     train_layers: str | None = None
     steps: int = 500
     records: int = 16
@@ -145,6 +148,7 @@ class Config:
 
     def _check_training(self) -> None:
         check_name("--loss", self.loss, LOSSES)
+        check_name("--matmul_precision", self.matmul_precision, PRECISIONS)
         self._require("momentum", 0 <= self.momentum < 1, "a number in [0, 1)")
         if self.train_layers is not None:
             check_name("--train_layers", self.train_layers, TRAIN_LAYERS)
@@ -179,6 +183,7 @@ class Config:
             self.alpha,
             centred,
             self.antisymmetric_init,
+            self.matmul_precision,
         )
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
@@ -224,5 +229,6 @@ class Config:
 FINITE = ("sigma_w", "learning_rate", "lr_fraction", "alpha", "memory_gb", "ntk_gb")
 # How networks are trained, but for the loss, the rate and the layers.
 METHOD = ("optimizer", "momentum", "batch_size", "alpha", "center")
-METHOD += ("antisymmetric_init",)
+METHOD += ("antisymmetric_init", "matmul_precision")
+PRECISIONS = ("default", "high", "highest")
 POSITIVE = ("seeds", "n_train", "n_test", "steps", "cell_seeds", "mc_width")

@@ -17,6 +17,7 @@ from zoo.gap import nets, sides, store, summary
 from zoo.gap.cell import critical_rates, measure_cell
 from zoo.gap.config import Config
 from zoo.gap.equilibria import limit_chi
+from zoo.gap.mesh import make_mesh, require_even
 from zoo.gap.nets import find_architecture, from_data, require_outputs
 from zoo.gap.prediction import InfiniteSide
 from zoo.gap.sweep import WHOLE, Cell, Report, Shard, measure_cells, versions
@@ -46,6 +47,8 @@ class Experiment(Generic[C]):
         config: what to measure.
         data_dir: folder of data files, for the datasets that are read from disk.
         allow_divergence: accept a learning rate above the critical one.
+        mesh: devices that share seeds and parameters, "seed:S,width:W"; None is the
+            first one alone.
 
     Raises:
         ValueError: if the data cannot give what the configuration asks for, the network
@@ -53,8 +56,18 @@ class Experiment(Generic[C]):
             rate is above the critical one.
     """
 
-    def __init__(self, config: C, data_dir: str | None = None, allow_divergence=False):
+    def __init__(
+        self,
+        config: C,
+        data_dir: str | None = None,
+        allow_divergence: bool = False,
+        mesh: str | None = None,
+    ):
         self.config, self.training = config, config.training()
+        self.mesh = None if mesh is None else make_mesh(mesh)
+        if self.mesh is not None:
+            seeds = {len(seeds) for _, seeds in self.cells()}
+            require_even(self.mesh, sorted(seeds), config.widths)
         inputs = getattr(find_architecture(config.arch), "inputs", "any")
         self.data = data.load(
             str(config.dataset),
@@ -228,6 +241,7 @@ class Experiment(Generic[C]):
             self.ntk_bytes,
             self.training,
             scratch,
+            self.mesh,
         )
         limit = self.limit(width)
         if limit is not None:

@@ -117,4 +117,5 @@ class Training:
         seen = "full-batch " if self.batch_size is None else "minibatch "
         some = "" if self.batch_size is None else f", {self.batch_size} examples a step"
         start = ", from f_0 = 0 by two mirrored copies" if self.mirrored else ""
-        return seen + said + some + start
+        digits = f", products at {self.precision} precision"
+        return seen + said + some + start + digits * (self.precision != "highest")
