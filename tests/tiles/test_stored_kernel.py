@@ -71,7 +71,7 @@ def test_tiles_make_the_kernel(side):
 
 def test_a_kernel_is_an_ordinary_zarr_array(tmp_path):
     """Chunks are tiles, of the upper half alone; beside them what was computed."""
-    kernel, _, _ = computed((X,), tmp_path)
+    computed((X,), tmp_path)
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
     array = zarr.open_array(folder, mode="r")
     assert array.chunks == (5, 5) and array.attrs["rows"] == 23
