@@ -167,8 +167,8 @@ def find(store: Place, key: str) -> Stored | None:
         return None
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{store}/{key} holds no kernel that can be read: {error!r}. Remove it, "
-            "and it is computed again."
+            f"the kernel at {store}/{key} cannot be read: {error}. If its files are "
+            "damaged, remove them, and it is computed again."
         ) from error
 
 
