@@ -13,7 +13,8 @@ from zoo.infinite.kernels import kernel_matrix
 from zoo.infinite.neural_tangents import predict as nt_predict
 from zoo.infinite.predict import Dynamics, step_filter
 from zoo.infinite.steps import exact_steps, gradient_flow
-from zoo.infinite.tiles import Tiles, kernel_tiles
+from zoo.infinite.tiles import kernel_tiles
+from zoo.tiles.sharded import load
 
 N, POINTS, OUT, FEATURES = 10, 14, 3, 40
 TIMES = np.asarray([0, 1, 7, 60])
@@ -189,13 +190,16 @@ def test_small_steps_tend_to_the_flow(loss):
 @pytest.mark.parametrize("side", [3, 4, 10])
 def test_a_kernel_in_tiles_takes_the_same_steps(side):
     net, x, theta, f0, y = uncoupled()
-    tiles = kernel_tiles(net, x[:N], max_bytes=8 * side**2)
+    stored = kernel_tiles(net, x[:N], side=side)
     blocks = -(-N // side)
-    assert isinstance(tiles, Tiles) and len(tiles.rows) == blocks * (blocks + 1) // 2
+    assert len(stored.grid.pairs()) == blocks * (blocks + 1) // 2
+    across = kernel_tiles(net, x[N:], x[:N], side=side)
     given = (find_loss("xent"), Optimizer("momentum"), 0.4, TIMES)
     want = exact_steps(theta, f0, y, *given)
-    got = exact_steps(tiles, f0, y, *given, rest=theta[N:])
-    np.testing.assert_allclose(got, want, rtol=0, atol=1e-12)
+    for tiles in (stored, load(stored, jax.devices()[:3])):
+        for rest in (theta[N:], across):
+            got = exact_steps(tiles, f0, y, *given, rest=rest)
+            np.testing.assert_allclose(got, want, rtol=0, atol=1e-12)
 
 
 def test_batches_of_every_network_are_its_own():

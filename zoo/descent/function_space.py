@@ -10,6 +10,7 @@ steps with dL/df(X) in place of a gradient. No parameters are needed.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,10 +44,8 @@ def coefficients(
     """
 
     def step(i, state):
-        c, memory = state
-        gradient = loss_gradient(loss, f0 - product(c), y, i, batches)
-        updates, memory = optimizer.update(gradient, memory)
-        return c - updates, memory
+        gradient = loss_gradient(loss, f0 - product(state[0]), y, i, batches)
+        return descend(optimizer, state, gradient)
 
     def record(state, interval):
         start, stop = interval
@@ -57,6 +56,15 @@ def coefficients(
     intervals = (jnp.concatenate([jnp.zeros_like(times[:1]), times[:-1]]), times)
     _, found = jax.lax.scan(record, (start, optimizer.init(start)), intervals)
     return found
+
+
+def descend(
+    optimizer: optax.GradientTransformation, state: tuple, gradient: jax.Array
+) -> Any:
+    """One step from the state (c, the optimizer's own)."""
+    c, memory = state
+    updates, memory = optimizer.update(gradient, memory)
+    return c - updates, memory
 
 
 def loss_gradient(

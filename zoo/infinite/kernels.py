@@ -18,6 +18,7 @@ import numpy as np
 from zoo.infinite.precision import float64, kernel_numerics
 from zoo.layers import walk
 from zoo.names import check_name
+from zoo.tiles.grid import block, even_side
 
 Get = str | tuple[str, ...]
 KERNELS = ("nngp", "ntk")
@@ -156,10 +157,9 @@ def _tiled(kernel: Callable, x1: Any, x2: Any, side: int) -> Any:
 
 def cut(x: np.ndarray, side: int) -> list[tuple[int, np.ndarray]]:
     """Tiles of equal size and where they start; the last point fills the last one."""
-    count = max(1, -(-len(x) // side))
-    size = -(-len(x) // count)
-    filled = np.concatenate([x, np.repeat(x[-1:], count * size - len(x), 0)])
-    return [(i * size, filled[i * size : (i + 1) * size]) for i in range(count)]
+    size = even_side(len(x), side)
+    count = max(1, -(-len(x) // max(1, size)))
+    return [(i * size, block(x, i, size)) for i in range(count)]
 
 
 def _ask(kernel: Callable, points: list) -> None:

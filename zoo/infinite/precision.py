@@ -22,11 +22,17 @@ def kernel_numerics() -> Iterator[None]:
         yield
 
 
+def float64_devices() -> tuple[jax.Device, ...]:
+    """This process's devices, or its CPUs where the default ones have no float64."""
+    devices = jax.local_devices()
+    if devices[0].platform not in FLOAT64_PLATFORMS:  # TPU
+        devices = jax.local_devices(backend="cpu")
+    return tuple(devices)
+
+
 @contextlib.contextmanager
 def float64() -> Iterator[None]:
     """float64 algebra, on the host's CPU where the default device has none (TPU)."""
-    device = jax.local_devices()[0]
-    if device.platform not in FLOAT64_PLATFORMS:
-        device = jax.local_devices(backend="cpu")[0]
+    device = float64_devices()[0]
     with jax.enable_x64(True), jax.default_device(device), kernel_numerics():
         yield

@@ -3,7 +3,8 @@
     f_{t+1} = f_t - eta Theta(., X) dL/df(X),
 
 and likewise with momentum and on minibatches, is exact at any learning rate (see
-`zoo.descent.function_space`). One compiled program around all steps, in float64.
+`zoo.descent.function_space`). One compiled program around all steps, in float64; or, of
+a kernel that is stored, a product with its tiles for each step.
 """
 
 from collections.abc import Callable
@@ -15,17 +16,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.descent.function_space import coefficients
+from zoo.descent.function_space import coefficients, descend, loss_gradient
 from zoo.descent.losses import Loss
 from zoo.descent.optimizers import Optimizer
 from zoo.infinite.precision import float64
-from zoo.infinite.tiles import Tiles
+from zoo.infinite.products import change
+from zoo.tiles.sharded import Tiles
+from zoo.tiles.stored import Stored
 
 FLOW_TOLERANCE = 1e-9
 
 
 def exact_steps(
-    theta: np.ndarray | Tiles,
+    theta: np.ndarray | Tiles | Stored,
     f0: np.ndarray,
     y: np.ndarray,
     loss: Loss,
@@ -33,14 +36,15 @@ def exact_steps(
     learning_rate: float,
     times: np.ndarray,
     batches: np.ndarray | None = None,
-    rest: np.ndarray | None = None,
+    rest: np.ndarray | Stored | None = None,
 ) -> np.ndarray:
     """Outputs of a network trained from its own f_0.
 
     Args:
         theta: NTK of all N points with the n train points, [N, n], train points first;
             where outputs share it, of all pairs of both, [N k, n k], outputs fastest.
-            Or the train kernel in tiles, and that of the other points in `rest`.
+            Or the train kernel in tiles, in the memory of devices or in a store, and
+            that of the other points in `rest`.
         f0: outputs at initialization on all points, [..., N, k].
         y: targets [n, k].
         loss: L, the mean over examples.
@@ -49,7 +53,8 @@ def exact_steps(
         times: steps to predict, increasing from 0, [t].
         batches: examples of every step, [steps, b], or those of every network of `f0`,
             [..., steps, b]; None is all of them.
-        rest: beside tiles: NTK of the other points with the train points, [N - n, n].
+        rest: beside tiles: NTK of the other points with the train points, [N - n, n],
+            or stored.
 
     Returns:
         [..., t, N, k] in float64.
@@ -69,9 +74,12 @@ def exact_steps(
     with float64():
         order = None if batches is None else _orders(batches, flat.shape[0])
         rate, steps = jnp.asarray(learning_rate, jnp.float64), jnp.asarray(times)
-        kernel = theta if isinstance(theta, Tiles) else jnp.asarray(theta)
         known = (flat[:, : len(y)], jnp.asarray(y, jnp.float64), rate, steps, order)
-        found = _coefficients(loss, optimizer, kernel, *known)
+        if isinstance(theta, Stored):
+            found = _streamed(loss, optimizer, theta, *known)
+        else:
+            kernel = theta if isinstance(theta, Tiles) else jnp.asarray(theta)
+            found = _coefficients(loss, optimizer, kernel, *known)
     return _outputs(theta, rest, flat, np.asarray(found)).reshape(
         *f0.shape[:-2], len(times), *f0.shape[-2:]
     )
@@ -134,15 +142,16 @@ def _orders(batches: np.ndarray, networks: int) -> jax.Array:
     return jnp.broadcast_to(jnp.asarray(batches)[None], shape)
 
 
-def _product(kernel: Any, n: int) -> Callable[[jax.Array], jax.Array]:
+def _product(kernel: Any, n: int) -> Callable[[Any], Any]:
     """The map c -> Theta(X, X) c, [n, k] -> [n, k]."""
-    if isinstance(kernel, Tiles):
-        return kernel.product
     rows = kernel.shape[1]
-    block = kernel[:rows]
+    if isinstance(kernel, (Tiles, Stored)):
+        block = kernel.product
+    else:
+        block = kernel[:rows].__matmul__
     if rows == n:
-        return lambda c: block @ c
-    return lambda c: (block @ c.ravel()).reshape(c.shape)
+        return block
+    return lambda c: block(c.reshape(rows, -1)).reshape(c.shape)
 
 
 @partial(jax.jit, static_argnames=("loss", "optimizer"))
@@ -155,6 +164,27 @@ def _coefficients(loss, optimizer, kernel, f0, y, rate, times, batches):
         return coefficients(product, f0, y, loss, steps, times, batches)
 
     return jax.vmap(one, in_axes=(0, None if batches is None else 0))(f0, batches)
+
+
+def _streamed(loss, optimizer, kernel, f0, y, rate, times, batches):
+    """The same, a pass over the stored tiles for each step of all networks."""
+    steps = optimizer.transformation(rate)
+
+    @jax.jit
+    def advance(i: Any, state: Any, change: jax.Array) -> Any:
+        def one(f: jax.Array, own: Any, order: Any) -> Any:
+            return descend(steps, own, loss_gradient(loss, f, y, i, order))
+
+        axes = (0, 0, None if batches is None else 0)
+        return jax.vmap(one, in_axes=axes)(f0 - change, state, batches)
+
+    state = jax.vmap(lambda c: (c, steps.init(c)))(jnp.zeros_like(f0))
+    found = []
+    for i in range(int(times[-1]) + 1):
+        found += [np.asarray(state[0])] * int(np.sum(times == i))
+        if i < times[-1]:
+            state = advance(i, state, change(kernel, np.asarray(state[0])))
+    return np.stack(found, axis=1)
 
 
 @partial(jax.jit, static_argnames="loss")
@@ -186,13 +216,11 @@ def _flow(loss, kernel, f0, y, times):
 
 def _outputs(theta: Any, rest: Any, f0: np.ndarray, c: np.ndarray) -> np.ndarray:
     """f_0 - Theta(., X) c of all points, [s, t, N, k]."""
-    s, t, n, k = c.shape
-    if isinstance(theta, Tiles):
-        with float64():
-            moved = np.asarray(jax.jit(jax.vmap(theta.product))(c.reshape(-1, n, k)))
-        moved = moved.reshape(c.shape)
+    s, t, _, k = c.shape
+    if isinstance(theta, (Tiles, Stored)):
+        moved = change(theta, c)
         if rest is not None:
-            moved = np.concatenate([moved, rest @ c], axis=2)
+            moved = np.concatenate([moved, change(rest, c)], axis=2)
     else:
         rows = c.reshape(s, t, theta.shape[1], -1)
         with np.errstate(over="ignore", invalid="ignore"):

@@ -1,96 +1,88 @@
-"""A train kernel kept in tiles, its upper half alone, for products."""
+"""Infinite-width kernels that do not fit: by tiles, stored, over all devices."""
 
-import dataclasses
 from functools import partial
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
 
-from zoo.infinite.kernels import cut, kernel_fn, tile_side, widened
-from zoo.infinite.precision import float64
+from zoo.infinite.kernels import kernel_fn, tile_side, widened
+from zoo.infinite.precision import float64, float64_devices
+from zoo.names import check_name
+from zoo.tiles.fill import Report, stored_kernel
+from zoo.tiles.source import Source, describe, versions
+from zoo.tiles.stored import Place, Stored
+
+TILE_BYTES = 2**25
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["tiles", "rows", "columns"],
-    meta_fields=["points"],
-)
-@dataclasses.dataclass(frozen=True)
-class Tiles:
-    """A symmetric matrix [n, n], the tiles of its upper half.
+def kernel_source(net: Any, get: str = "ntk", dtype: str = "float64") -> Source:
+    """The analytic kernel of a network, in float64, for `zoo.tiles`.
 
-    Attributes:
-        tiles: [T, b, b]; what lies beyond n is 0.
-        rows: number of the rows of each tile, from the top, [T].
-        columns: of its columns, from the left, [T].
-        points: n.
+    Args:
+        net: a network of `zoo.models` whose outputs share no kernel.
+        get: "ntk" or "nngp".
+        dtype: in which it is kept; "float32" takes half, and costs digits.
+
+    Raises:
+        NotImplementedError: as `zoo.kernel_fn`, or if outputs share the kernel.
     """
-
-    tiles: Float[Array, "T b b"]
-    rows: Int[Array, " T"]
-    columns: Int[Array, " T"]
-    points: int
-
-    def product(self, c: Float[Array, "n k"]) -> Float[Array, "n k"]:
-        """Theta c; every tile is read once, for both of its places."""
-        side = self.tiles.shape[1]
-        blocks = -(-self.points // side)
-        c = jnp.pad(c, ((0, blocks * side - self.points), (0, 0)))
-        c = c.reshape(blocks, side, -1)
-
-        def add(total: jax.Array, tile: tuple) -> tuple[jax.Array, None]:
-            theta, i, j = tile
-            theta = theta.astype(c.dtype)
-            total = total.at[i].add(theta @ c[j])
-            mirrored = jnp.where(i == j, 0.0, 1.0).astype(c.dtype) * (theta.T @ c[i])
-            return total.at[j].add(mirrored), None
-
-        total, _ = jax.lax.scan(
-            add, jnp.zeros_like(c), (self.tiles, self.rows, self.columns)
+    check_name("dtype", dtype, ("float32", "float64"))
+    kernel = kernel_fn(net)
+    if net.mixes_outputs:
+        raise NotImplementedError(
+            f"{type(net).__name__}'s outputs share parts of its kernel, [n, n, k, k], "
+            "which is not kept in tiles: see zoo.infinite.kernels.kernel_matrix."
         )
-        return total.reshape(blocks * side, -1)[: self.points]
+    net = net.limit_key()
+    about = {"kernel": get, "network": describe(net), "versions": versions(net)}
+    return Source(
+        partial(_tile, kernel, get), (), about, float64_devices(), 1, dtype, float64
+    )
+
+
+def _tile(kernel: Any, get: str, operands: Any, x1: Any, x2: Any) -> Any:
+    return kernel(x1, x2, get=get)
 
 
 def kernel_tiles(
-    net: Any, x: np.ndarray, max_bytes: int = 2**25, dtype: str = "float64"
-) -> Tiles:
-    """The NTK of the train points in tiles, about 4 n^2 bytes in float64.
+    net: Any,
+    x1: np.ndarray,
+    x2: np.ndarray | None = None,
+    *,
+    get: str = "ntk",
+    dtype: str = "float64",
+    max_bytes: int = TILE_BYTES,
+    side: int | None = None,
+    store: Place = None,
+    max_memory: int | None = None,
+    report: Report | None = None,
+) -> Stored:
+    """The kernel of one or two sets of points in tiles, about 4 n^2 bytes of one set.
 
     Args:
-        net: a network of `zoo.models`.
-        x: inputs [n, ...].
-        max_bytes: size of one tile, with all pairs of positions while it is computed.
-        dtype: of the tiles; "float32" takes half, and costs digits.
+        net: as for `kernel_source`, like `get` and `dtype`.
+        x1: inputs [n1, ...].
+        x2: inputs [n2, ...]; None means `x1`.
+        get: "ntk" or "nngp".
+        dtype: of the tiles.
+        max_bytes: size of one array of a tile, with all pairs of positions.
+        side: of a tile, instead of what follows from `max_bytes`.
+        store: as for `zoo.tiles.fill.stored_kernel`, like the next two.
+        max_memory: bytes that may be used.
+        report: called with the number of finished tiles, and of all.
 
     Raises:
-        ValueError: if an entry is not finite; and as `zoo.kernel_fn`.
+        ValueError: if a tile does not fit into memory, or an entry is not finite; and
+            as `zoo.kernel_fn`.
     """
-    kernel = kernel_fn(net)
-    with float64():
-        some = cut(np.asarray(x, widened(x)), tile_side(net, x, max_bytes))
-        side = len(some[0][1])
-        pairs = [(i, j) for i in range(len(some)) for j in range(i, len(some))]
-        compiled = jax.jit(partial(kernel, get="ntk"))
-        put = jax.jit(_put, donate_argnums=0)
-        tiles = jnp.zeros((len(pairs), side, side), dtype)
-        for place, (i, j) in enumerate(pairs):
-            tile = compiled(some[i][1], None if i == j else some[j][1])
-            if not jnp.all(jnp.isfinite(tile)):
-                raise ValueError(
-                    f"the kernel of {type(net).__name__} has entries that are not "
-                    f"finite, between points {some[i][0]} and {some[j][0]} on."
-                )
-            ends = [len(x) - some[block][0] for block in (i, j)]
-            tiles = put(tiles, tile, place, *ends)
-        rows, columns = (jnp.asarray(axis) for axis in zip(*pairs, strict=True))
-    return Tiles(tiles, rows, columns, len(x))
-
-
-def _put(tiles: jax.Array, tile: jax.Array, place: Any, height: Any, width: Any):
-    """One more tile, 0 beyond the last point."""
-    axis = jnp.arange(tiles.shape[1])
-    inside = (axis < height)[:, None] & (axis < width)[None]
-    return tiles.at[place].set(jnp.where(inside, tile, 0.0).astype(tiles.dtype))
+    source = kernel_source(net, get, dtype)
+    first = np.asarray(x1, widened(x1))
+    return stored_kernel(
+        source,
+        first,
+        None if x2 is None else np.asarray(x2, widened(x2)),
+        store=store,
+        side=tile_side(net, first, max_bytes) if side is None else side,
+        max_memory=max_memory,
+        report=report,
+    )

@@ -1,0 +1,68 @@
+"""Time of a stored kernel against the number of points: `python -m benchmarks.kernel`.
+
+Each size in a process of its own, which states its peak resident memory; the slope is
+that of the two largest sizes, of kernels without the start of a process. 2 is n^2.
+"""
+
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+
+from absl import app, flags
+
+SIZES = flags.DEFINE_list("sizes", ["2500", "5000", "10000", "20000"], "Points.")
+ONE = flags.DEFINE_integer("one", None, "Measures one size in this process.")
+DEPTH = flags.DEFINE_integer("depth", 3, "Hidden layers of the relu MLP.")
+
+
+def measure(n: int) -> dict[str, float]:
+    """Seconds of a kernel and of a product with it, and the peak memory in GB."""
+    import resource
+
+    import numpy as np
+
+    import zoo
+    from zoo.infinite.tiles import kernel_tiles
+
+    x = np.random.default_rng(0).normal(size=(n, 784)).astype(np.float32)
+    net = zoo.MLP(width=1, depth=DEPTH.value, activation="relu", sigma_w=2**0.5)
+    with tempfile.TemporaryDirectory() as store:
+        begin = time.perf_counter()
+        kernel = kernel_tiles(net, x, store=store)
+        middle = time.perf_counter()
+        kernel.product(np.ones((n, 10)))
+        end = time.perf_counter()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    times = {"kernel": middle - begin, "product": end - middle}
+    return times | {"peak": peak, "stored": kernel.nbytes / 1e9}
+
+
+def main(_: list[str]) -> None:
+    """One size, or all of them and the slope."""
+    if ONE.value:
+        print(json.dumps(measure(ONE.value)))
+        return
+    print("| n | kernel, s | product, s | peak memory, GiB | stored, GB |")
+    print("|---|---|---|---|---|")
+    found: list[tuple[int, float]] = []
+    for n in map(int, SIZES.value):
+        run = [sys.executable, "-m", "benchmarks.kernel", f"--one={n}"]
+        done = subprocess.run(
+            [*run, f"--depth={DEPTH.value}"], capture_output=True, text=True, check=True
+        )
+        row = json.loads(done.stdout)
+        found.append((n, row["kernel"]))
+        print(
+            f"| {n} | {row['kernel']:.1f} | {row['product']:.2f} | {row['peak']:.2f} | "
+            f"{row['stored']:.3g} |",
+            flush=True,
+        )
+    (n, few), (m, many) = found[-2:]
+    print(f"slope of the last two: {math.log(many / few) / math.log(m / n):.2f}")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,1 @@
+"""Kernels by tiles: computed over devices and processes, stored, multiplied."""
