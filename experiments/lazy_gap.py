@@ -25,7 +25,7 @@ ALLOW_DIVERGENCE = flags.DEFINE_bool(
 MESH = flags.DEFINE_string(
     "mesh",
     None,
-    "seed:S,width:W: all devices, S of which share the seeds of a cell, and W the width "
+    "seed:S,width:W: all S W devices, S to share the seeds of a cell, and W the width "
     "of each; default: the first device.",
 )
 PLAN = flags.DEFINE_bool(

@@ -61,8 +61,8 @@ HELP = {
     "alpha": "Trains F = alpha (f - f_0) on L(F) / alpha^2; implies --center.",
     "center": "Trains f - f_0.",
     "antisymmetric_init": "f_0 = 0 by the difference of two equal copies.",
-    "matmul_precision": f"{', '.join(PRECISIONS)}: products of a training step; kernels "
-    "are always at the highest.",
+    "matmul_precision": f"{', '.join(PRECISIONS)}: products of a training step; "
+    "kernels are always at the highest.",
     "train_layers": f"{', '.join(TRAIN_LAYERS)}: which layers are trained.",
     "steps": "Steps of the optimizer.",
     "records": "Steps at which outputs are kept, log-spaced.",

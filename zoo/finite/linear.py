@@ -168,6 +168,12 @@ def _stopping(last: int, r0: jax.Array, rate: jax.Array) -> tuple[int, Callable]
     return min(r0.size, math.ceil(worst)), enough
 
 
+def krylov_products(last: int, size: int) -> int:
+    """Products with Theta [size, size] that `last` steps take in float32, at most."""
+    worst = _dimension(last, jnp.float32, 2.0 * last, np)
+    return min(size, math.ceil(worst))
+
+
 def _dimension(last: int, dtype: Any, exponent: Any, xp: Any = jnp) -> Any:
     """Dimension for `last` steps to rounding, `exponent` being rate b times them."""
     digits = math.log(2 * max(last, 1) / float(jnp.finfo(dtype).eps))

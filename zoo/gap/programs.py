@@ -113,6 +113,13 @@ def compiled(
 @lru_cache(maxsize=64)
 def _compiled(net, width, training, together, last, ntk_bytes, mesh, shapes):
     specs = [jax.ShapeDtypeStruct(*shape, sharding=place) for *shape, place in shapes]
+    programs = lower(net, width, training, together, last, ntk_bytes, mesh, specs)
+    with ThreadPoolExecutor(len(programs)) as pool:
+        return Programs(*pool.map(lambda program: program.compile(), programs))
+
+
+def lower(net, width, training, together, last, ntk_bytes, mesh, specs) -> Programs:
+    """The programs before they are compiled; arguments as of `compiled`, as shapes."""
     cut = [devices.shape((), mesh), devices.shape((4,), mesh)]  # part, bounds
     begin = devices.over_seeds(
         partial(_begin, net, width, training, mesh), mesh, SEEDED
@@ -129,19 +136,16 @@ def _compiled(net, width, training, together, last, ntk_bytes, mesh, shapes):
         params0, size, (state, seen) = jax.eval_shape(begin, *specs)
         params0, state = devices.split((params0, state), mesh, along="width")
         size, seen = devices.split((size, seen), mesh)
-        begun = (params0, size, Progress(state, seen))
-        where = [devices.places(tree, mesh) for tree in (begun, begun[2])]
-        begin = jax.jit(begin, out_shardings=where[0])
-        compare = jax.jit(compare)
-        lowered = [
-            begin.lower(*specs),
-            compare.lower(trained(*begun), *specs),
-        ]
+        progress = Progress(state, seen)
+        start = (params0, size, progress)
+        begin = jax.jit(begin, out_shardings=devices.places(start, mesh))
+        begin = begin.lower(*specs)
+        compare = jax.jit(compare).lower(trained(*start), *specs)
     with jax.default_matmul_precision(training.precision):
-        advance = jax.jit(advance, donate_argnums=0, out_shardings=where[1])
-        lowered.insert(1, advance.lower(begun[2], params0, *specs, *cut))
-    with ThreadPoolExecutor(len(lowered)) as pool:
-        return Programs(*pool.map(lambda program: program.compile(), lowered))
+        where = devices.places(progress, mesh)
+        advance = jax.jit(advance, donate_argnums=0, out_shardings=where)
+        advance = advance.lower(progress, params0, *specs, *cut)
+    return Programs(begin, advance, compare)
 
 
 def _begin(
