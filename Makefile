@@ -1,11 +1,13 @@
 # Every target makes .venv first if need be.  PYTHON=/path/to/python chooses the
 # interpreter, VENV=dir another folder, WORKDIR=dir and ARGS="--steps=50" are the run's:
-# other ARGS need another WORKDIR, which holds one configuration.
+# other ARGS need another WORKDIR, which holds one configuration.  EXTRA=cuda12, cuda13 or
+# tpu adds an accelerator to .venv, which then keeps it.
 
 VENV := .venv
 WORKDIR ?= runs/lazy_gap
 PYTHON ?=
 ARGS ?=
+EXTRA ?=
 
 SUPPORTED := import sys, venv, ensurepip; assert (3, 11) <= sys.version_info < (3, 14)
 WHICH := import sys; print(*sys.version_info[:3], *sys.base_prefix.split(), sep='/')
@@ -42,7 +44,13 @@ clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-venv: $(VENV)/.project
+venv: $(VENV)/.project $(EXTRA:%=$(VENV)/.extra-%)
+
+# The plugin of the JAX that is pinned, with the libraries that it asks for.
+$(VENV)/.extra-%: $(VENV)/.project
+	@$(py) -m pip --disable-pip-version-check install --quiet \
+	    "jax[$*] == $$($(py) -c 'import jax; print(jax.__version__)')"
+	@touch $@
 
 # Both stamps are written last: an installation that was interrupted starts over.
 $(VENV)/.project: pyproject.toml $(VENV)/.pins

@@ -7,7 +7,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import compiled, edge
+from experiments import cluster, compiled, edge
 from zoo.gap import store
 from zoo.gap.sweep import WHOLE, Shard
 
@@ -35,12 +35,16 @@ def define(workdir: str) -> None:
 def begin() -> Shard:
     """What has to be set before anything is compiled; the cells to measure.
 
+    Processes that were started together share all cells, and the first one sums up.
+
     Raises:
         ValueError: --shard, or what Slurm says, is no part of a whole.
     """
     if flags.FLAGS["compilation_cache"].value is not None:
         compiled.keep(str(flags.FLAGS["compilation_cache"].value))
-    return shard(flags.FLAGS["shard"].value, os.environ)
+    share = shard(flags.FLAGS["shard"].value, os.environ)
+    first = cluster.place()[0] == 0
+    return share._replace(sums_up=first or share != WHOLE)
 
 
 def shard(given: str | None, environment: Mapping[str, str]) -> Shard:

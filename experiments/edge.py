@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
+from experiments import cluster
 from zoo.gap import preemption
 from zoo.gap.store import WorkdirError, is_fault
 from zoo.gap.sweep import Unfinished
@@ -41,8 +42,9 @@ def run(main: Callable[[], None]) -> None:
     """
 
     def guarded(argv: Sequence[str]) -> None:
-        preemption.listen()
         try:
+            cluster.start()
+            preemption.listen()
             main()
         except Unfinished as e:
             if e.failed:
@@ -50,7 +52,7 @@ def run(main: Callable[[], None]) -> None:
             print(e)
         except preemption.Preempted:
             fail("preempted; the same command goes on from here.", preemption.STATUS)
-        except WorkdirError as e:
+        except (WorkdirError, cluster.ClusterError) as e:
             fail(e)
         except OSError as e:
             if not is_fault(e):
@@ -62,7 +64,8 @@ def run(main: Callable[[], None]) -> None:
         except KeyboardInterrupt:
             fail("interrupted; the same command goes on from what was finished.", 130)
 
-    app.run(guarded, flags_parser=parse_flags)
+    with cluster.no_farewell():
+        app.run(guarded, flags_parser=parse_flags)
 
 
 def flags_text() -> str:

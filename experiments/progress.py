@@ -7,16 +7,20 @@ from collections.abc import Callable, Iterator
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from experiments import cluster
+
 
 @contextlib.contextmanager
 def progress(title: str) -> Iterator[Callable[[str, float], None]]:
     """Yields `report(message, share)`, with `share` of the work done in [0, 1]."""
     if not sys.stdout.isatty():
         start = time.monotonic()
+        number, count = cluster.place()
+        who = f"process {number} of {count}, " if count > 1 else ""
 
         def line(message: str, share: float) -> None:
             seconds = time.monotonic() - start
-            print(f"[{seconds:6.1f} s {share:4.0%}] {message}", flush=True)
+            print(f"[{who}{seconds:6.1f} s {share:4.0%}] {message}", flush=True)
 
         yield line
         return

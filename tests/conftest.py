@@ -30,7 +30,7 @@ def x64() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def system_program() -> Callable[[str], str]:
     """`system_program(name)`: the path of a program (or of data) outside of Python.
 

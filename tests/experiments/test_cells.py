@@ -3,6 +3,7 @@
 import pytest
 
 from experiments.cells import shard
+from zoo.gap.sweep import WHOLE, Shard
 
 ARRAY = {
     "SLURM_ARRAY_TASK_ID": "7",
@@ -13,12 +14,12 @@ ARRAY = {
 
 
 def test_the_flag_the_array_and_neither():
-    assert shard(None, {}) == (0, 1)
-    assert shard("2/5", {}) == (2, 5)
-    assert shard(None, ARRAY) == (3, 4)  # of 1, 3, 5, 7
-    assert shard("2/5", ARRAY) == (2, 5)
+    assert shard(None, {}) == WHOLE
+    assert shard("2/5", {}) == Shard(2, 5)
+    assert shard(None, ARRAY) == Shard(3, 4)  # of 1, 3, 5, 7
+    assert shard("2/5", ARRAY) == Shard(2, 5)
     alone = {"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_TASK_COUNT": "3"}
-    assert shard(None, alone) == (0, 3)
+    assert shard(None, alone) == Shard(0, 3)
 
 
 @pytest.mark.parametrize("given", ["3/3", "-1/3", "1", "1/", "/2", "a/b", "1/2/3", ""])

@@ -52,10 +52,15 @@ class Cell(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """Every `count`-th cell from the `index`-th on, 0 <= index < count."""
+    """Every `count`-th cell from the `index`-th on, 0 <= index < count.
+
+    Attributes:
+        sums_up: whether this process does, of several that share the cells.
+    """
 
     index: int = 0
     count: int = 1
+    sums_up: bool = True
 
 
 WHOLE = Shard()
@@ -125,7 +130,7 @@ def measure_cells(
         if len(held) == len(waiting):
             time.sleep(PAUSE)
         waiting = held
-    if jax.process_index():
+    if jax.process_index() or not shard.sums_up:
         raise Unfinished("the first process sums up.")
     found = [sweep.read(cell) for cell in cells]
     whole = [arrays for arrays in found if arrays is not None]

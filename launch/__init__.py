@@ -1,0 +1,1 @@
+"""The same command, elsewhere: processes of this machine, Slurm, TPU VMs."""
