@@ -50,7 +50,7 @@ class Width(NamedTuple):
         seeds: of each.
         work: of each seed.
         bytes: that a device holds at the worst moment.
-        compiling: seconds, once.
+        preparing: seconds, once: compiling, and the infinitely wide network.
         running: seconds of all cells; None where they do not fit and no rate is known.
     """
 
@@ -59,7 +59,7 @@ class Width(NamedTuple):
     seeds: int
     work: Work
     bytes: int
-    compiling: float
+    preparing: float
     running: float | None
 
 
@@ -72,7 +72,7 @@ def count(experiment: Experiment, width: int) -> Work:
     params = jax.eval_shape(partial(initialize, net, width), jnp.int32(0), x)
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
 
-    def forward(params: Any, x: jax.Array) -> jax.Array:
+    def forward(params: Any, x: jax.Array) -> Any:
         return net.apply({"params": params}, x)
 
     def loss(params: Any, x: jax.Array) -> jax.Array:
@@ -115,6 +115,7 @@ def plan(
     for width in experiment.config.widths:
         cells = [seeds for m, seeds in experiment.cells() if m == width]
         training, seeds = experiment.training, len(cells[0])
+        began = time.monotonic()
         shared, together = arguments(
             experiment.trained_net(width),
             experiment.data,
@@ -126,7 +127,6 @@ def plan(
             training,
             experiment.mesh,
         )
-        began = time.monotonic()
         programs = compiled(
             experiment.trained_net(width),
             width,
@@ -137,7 +137,7 @@ def plan(
             experiment.mesh,
             shared,
         )
-        compiling = time.monotonic() - began
+        preparing = time.monotonic() - began
         held = max(program_bytes(program) for program in programs)
         work, running = count(experiment, width), None
         if held <= free:
@@ -145,12 +145,12 @@ def plan(
             trained = (
                 parts * experiment.config.steps * _pace(programs, shared, experiment)
             )
-            rate = seeds * work.training / trained
-            running = trained + seeds * work.kernels / rate
+            rate = measured = seeds * work.training / trained
+            running = trained + seeds * work.kernels / measured
         elif rate is not None:
             running = seeds * (work.training + work.kernels) / rate
         running = None if running is None else len(cells) * running
-        found.append(Width(width, len(cells), seeds, work, held, compiling, running))
+        found.append(Width(width, len(cells), seeds, work, held, preparing, running))
     return found
 
 

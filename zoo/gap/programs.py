@@ -38,9 +38,9 @@ class Programs(NamedTuple):
         compare: (trained, *shared) -> arrays by name.
     """
 
-    begin: Callable[..., Any]
-    advance: Callable[..., Any]
-    compare: Callable[..., Any]
+    begin: Any
+    advance: Any
+    compare: Any
 
 
 class Trained(NamedTuple):

@@ -14,7 +14,7 @@ COLUMNS = (
     "parameters",
     "FLOPs a cell",
     "peak memory",
-    "compiling",
+    "preparing",
     "running",
 )
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -33,7 +33,7 @@ def table(widths: Sequence[Width]) -> str:
             f"{work.parameters:,}",
             f"{width.seeds * (work.training + work.kernels):.3g}",
             size(width.bytes),
-            seconds(width.compiling),
+            seconds(width.preparing),
             "does not fit" if width.running is None else seconds(width.running),
         )
     out = io.StringIO()
@@ -46,18 +46,18 @@ def total(widths: Sequence[Width]) -> str:
 
     Example:
         >>> total([])
-        'In all 0 s, of which 0 s compile.'
+        'In all 0 s, 0 s of it to prepare.'
     """
-    compiling = sum(width.compiling for width in widths)
+    preparing = sum(width.preparing for width in widths)
     running = sum(width.running or 0.0 for width in widths)
     said = (
-        f"In all {seconds(compiling + running)}, of which {seconds(compiling)} compile."
+        f"In all {seconds(preparing + running)}, {seconds(preparing)} of it to prepare."
     )
     wide = [str(width.width) for width in widths if width.running is None]
     return said + (f" Without widths {', '.join(wide)}." if wide else "")
 
 
-def size(count: float) -> str:
+def size(count: float | int) -> str:
     """Bytes in a few digits.
 
     Example:
@@ -70,7 +70,7 @@ def size(count: float) -> str:
     return f"{count:.3g} {UNITS[unit]}"
 
 
-def seconds(count: float) -> str:
+def seconds(count: float | int) -> str:
     """A time in a few digits.
 
     Example:
