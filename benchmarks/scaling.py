@@ -1,0 +1,81 @@
+"""Width 65,536 on machines that are not here, from the functions of --plan.
+
+    XLA_FLAGS=--xla_force_host_platform_device_count=32 python -m benchmarks.scaling
+
+The programs are compiled here, for as many virtual devices as the machine has, and not
+run. Memory is the compiler's; time is operations over a rate that is assumed: the peak
+of the data sheets at full float32 precision (on a TPU six passes of bfloat16), times a
+utilization.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from absl import app, flags
+
+from zoo.gap.config import Config
+from zoo.gap.mesh import AXES
+from zoo.gap.plan import plan
+from zoo.gap.run import Experiment
+from zoo.report.plans import seconds, size
+
+WIDTH = flags.DEFINE_integer("width", 65536, "m.")
+UTILIZATION = flags.DEFINE_float("utilization", 0.5, "Of the peak.")
+
+
+class Machine(NamedTuple):
+    """A machine by its data sheet: devices, bytes and operations a second of each."""
+
+    name: str
+    devices: int
+    bytes: float
+    rate: float
+
+
+MACHINES = (
+    Machine("H100 SXM", 1, 80e9, 67e12),
+    Machine("TPU v5e-8", 8, 16e9, 197e12 / 6),
+    Machine("TPU v5p-64", 32, 95e9, 459e12 / 6),
+)
+
+
+def cifar_like(folder: Path) -> str:
+    """Points and labels of CIFAR-10's shapes."""
+    rng = np.random.default_rng(0)
+    path = folder / "cifar.npz"
+    images = rng.integers(0, 256, (400, 32, 32, 3), dtype=np.uint8)
+    half = {"x_train": images[:200], "x_test": images[200:]}
+    labels = np.arange(200) % 10
+    np.savez(path, **half, y_train=labels, y_test=labels)
+    return str(path)
+
+
+def main(_) -> None:
+    print("machine, mesh, parameters, memory of a device, fits, a seed of 500 steps")
+    with tempfile.TemporaryDirectory() as folder:
+        config = Config(
+            dataset=cifar_like(Path(folder)), widths=(WIDTH.value,), seeds=1
+        )
+        for machine in MACHINES:
+            if machine.devices > len(jax.devices()):
+                print(f"{machine.name}: give {machine.devices} virtual devices")
+                continue
+            devices = np.asarray(jax.devices()[: machine.devices]).reshape(1, -1)
+            experiment = Experiment(config)
+            experiment.mesh = jax.sharding.Mesh(devices, AXES)
+            rate = machine.devices * machine.rate * UTILIZATION.value
+            (found,) = plan(experiment, free=0, rate=rate)
+            print(
+                f"{machine.name}, width:{machine.devices}, "
+                f"{found.work.parameters:,}, {size(found.bytes)}, "
+                f"{'yes' if found.bytes < machine.bytes else 'no'}, "
+                f"{seconds(found.running or 0.0)}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    app.run(main)
