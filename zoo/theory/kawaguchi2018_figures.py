@@ -66,8 +66,8 @@ def _terms(a: Arrays) -> Figure:
         terms = a["terms"][:, place, sigma, -1, :, : depth * room + 1]
         still = accepted(a)[:, place, sigma, -1, :, None]
         count = still.sum(axis=1)
-        mean = np.where(still, terms, 0.0).sum(axis=1) / np.maximum(count, 1)
-        mean = np.where(count > 0, mean, np.nan)
+        some = count[:, 0] > 0
+        mean = np.where(still, terms, 0.0).sum(axis=1)[some] / count[some]
         return 1.0 - np.cumsum(np.pad(mean, ((0, 0), (1, 0))), axis=1)
 
     def panel(depth: int, place: int) -> Axes:
@@ -84,7 +84,8 @@ def _terms(a: Arrays) -> Figure:
         "terms",
         "The decomposition of the loss at stationary points: what is left of |Y|^2 / 2 "
         "after the terms of the units, from the first layer on; mean over the "
-        "stationary points of a seed. The last value is the loss itself.",
+        "stationary points of a seed, where it has any. The last value is the loss "
+        "itself.",
         [panel(int(depth), place) for place, depth in enumerate(a["depths"])],
     )
 
