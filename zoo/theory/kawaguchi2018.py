@@ -266,6 +266,7 @@ PAPER = Paper(
             "derived",
             STATIONARY,
             lambda a: (a["loss"] - a["induced"]).min(axis=(1, 2, 3, 4)),
+            certain="the gap is a square",
         ),
         Claim(
             "kinks",

@@ -64,11 +64,8 @@ def _terms(a: Arrays) -> Figure:
 
     def left(depth: int, place: int, sigma: int) -> np.ndarray:
         terms = a["terms"][:, place, sigma, -1, :, : depth * room + 1]
-        still = accepted(a)[:, place, sigma, -1, :, None]
-        count = still.sum(axis=1)
-        mean = np.where(still, terms, 0.0).sum(axis=1) / np.maximum(count, 1)
-        mean = np.where(count > 0, mean, np.nan)
-        return 1.0 - np.cumsum(np.pad(mean, ((0, 0), (1, 0))), axis=1)
+        mean = terms[accepted(a)[:, place, sigma, -1]].mean(axis=0)
+        return 1.0 - np.cumsum(np.pad(mean, (1, 0)))
 
     def panel(depth: int, place: int) -> Axes:
         units = np.arange(depth * room + 2)
@@ -83,8 +80,8 @@ def _terms(a: Arrays) -> Figure:
     return Figure(
         "terms",
         "The decomposition of the loss at stationary points: what is left of |Y|^2 / 2 "
-        "after the terms of the units, from the first layer on; mean over the "
-        "stationary points of a seed. The last value is the loss itself.",
+        "after the terms of the units, from the first layer on; mean over all "
+        "stationary points of the widest networks. The last value is the loss itself.",
         [panel(int(depth), place) for place, depth in enumerate(a["depths"])],
     )
 
