@@ -47,6 +47,7 @@ def change(**fields):
 FITTED = (("labels", 1e-3), *change(sigma_last=1e-3))
 # W_1 far too small, and few units: W_2 leaves its ball.
 SMALL = (("width", 64), ("scale", 0.02), ("step", 100.0), ("steps", 12))
+SMALL = (*SMALL, ("late_steps", 2))  # after more, all is infinite
 # Beyond the critical rate. What the proof bounds by alpha_0 breaks where units die or
 # the loss grows; three steps, so that all of it is a number.
 FEW = (("width", 64), ("steps", 3))

@@ -68,8 +68,8 @@ def by_hand(knobs):
     Lam = lam.prod()
     safe = lam[0] ** -2 / (Lam**2 * x**2 * (lam**-2).sum() ** 2)
     eta = knobs["step"] * min(8 / alpha**2, safe)
-    run, found = path(X, Y, W, eta, STEPS), []
-    for now in run:
+
+    def seen(now):
         F, f = forward(X, now)
         r, moves = np.linalg.norm(f - Y), [a - b for a, b in zip(now, W, strict=True)]
         far = np.array([np.linalg.norm(a) for a in moves])
@@ -77,24 +77,27 @@ def by_hand(knobs):
         changes = np.array([np.linalg.norm(F - F0), np.linalg.norm(f - f0)])
         slopes = np.array([np.linalg.norm(g) for g in gradients(X, Y, now)])
         top = np.array([np.linalg.norm(a, 2) for a in now])
-        found.append(
-            {
-                "phi": r**2 / 2,
-                "sigma": np.linalg.svd(F, compute_uv=False)[-1] / (alpha / 2),
-                "movement": (far / (16 / alpha**2 * Lam / lam * x * r0)).max(),
-                "ball": (far / C).max(),
-                "norms": (top / lam).max(),
-                "lipschitz": (
-                    changes[reach > 0] / (np.cumprod(lam) * x * reach)[reach > 0]
-                ).max(initial=0),
-                "gradient": (slopes / (Lam / lam * x * r)).max(),
-            }
-        )
+        return {
+            "phi": r**2 / 2,
+            "sigma": np.linalg.svd(F, compute_uv=False)[-1] / (alpha / 2),
+            "movement": (far / (16 / alpha**2 * Lam / lam * x * r0)).max(),
+            "ball": (far / C).max(),
+            "norms": (top / lam).max(),
+            "lipschitz": (
+                changes[reach > 0] / (np.cumprod(lam) * x * reach)[reach > 0]
+            ).max(initial=0),
+            "gradient": (slopes / (Lam / lam * x * r)).max(),
+        }
+
+    found = [seen(now) for now in path(X, Y, W, eta, STEPS)]
+    fast = 1 / np.linalg.eigvalsh(tangent(X, W))[-1]
+    late = path(X, Y, W, fast, LATE)
+    both = found + [seen(late[k]) for k in np.linspace(0, LATE, 13).astype(int)]
     said = {
-        name: max(each[name] for each in found)
+        name: max(each[name] for each in both)
         for name in ("movement", "ball", "norms", "lipschitz", "gradient")
     }
-    said["sigma"] = min(each["sigma"] for each in found)
+    said["sigma"] = min(each["sigma"] for each in both)
     fall = -np.diff(np.log([each["phi"] for each in found]))
     said["contraction"] = fall.min() / -np.log(1 - eta * alpha**2 / 8)
     said["conditions"] = max(
@@ -102,8 +105,6 @@ def by_hand(knobs):
         32 * x**2 * lam[1] * r0 / alpha**3,
         16 * x**2 * lam[1] ** 2 / alpha**2,
     )
-    fast = 1 / np.linalg.eigvalsh(tangent(X, W))[-1]
-    late = path(X, Y, W, fast, LATE)
     half, end = (0.5 * np.sum((forward(X, late[k])[1] - Y) ** 2) for k in (15, LATE))
     slowest = -2 * np.log(1 - fast * np.linalg.eigvalsh(tangent(X, late[-1]))[0])
     said["rate"] = np.log(half / end) / (LATE - 15) / slowest
