@@ -44,14 +44,14 @@ def opening(prepared: Prepared) -> list[str]:
 
 def closing(config: KernelConfig, found: Found) -> list[str]:
     """What was found."""
-    low, high = found.ends
+    low, high = found.end.ends
     where = "in the memory of the devices" if found.resident else "in the store"
     lines = [
         f"Kernel at {found.kernel.array.store_path}, {found.seconds[0]:.1f} s.",
         f"Eigenvalues from {low:.4g} to {high:.4g}; critical learning rate "
         f"{2 * config.n_train / high:.4g}.",
         f"End of training: {found.end.products} products with the kernel {where}, "
-        f"residual {found.end.residual:.1e}; {found.seconds[1]:.1f} s with the ends.",
+        f"residual {found.end.residual:.1e}; {found.seconds[1]:.1f} s.",
         f"Test error {found.error:.4f} (root mean square).",
     ]
     if found.accuracy is not None:

@@ -9,7 +9,7 @@ import zoo
 from zoo.descent.losses import find_loss
 from zoo.descent.optimizers import Optimizer
 from zoo.finite.tiles import empirical_side, empirical_source, empirical_tiles
-from zoo.infinite.products import end_of_training, spectrum_ends
+from zoo.infinite.products import end_of_training
 from zoo.infinite.steps import exact_steps
 from zoo.tiles.sharded import load
 from zoo.tiles.source import kernel_key
@@ -81,4 +81,4 @@ def test_steps_and_their_end_where_outputs_share_the_kernel(place):
     np.testing.assert_allclose(end.outputs, want, atol=2e-4)
     assert end.residual < 1e-7 and end.products < 4 * n
     ends = np.linalg.eigvalsh(theta[:n, :n])[[0, -1]]
-    np.testing.assert_allclose(spectrum_ends(tiles), ends, rtol=1e-3)
+    np.testing.assert_allclose(end.ends, ends, rtol=1e-3)

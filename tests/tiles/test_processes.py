@@ -12,7 +12,7 @@ import pytest
 import zoo
 from zoo.descent.losses import find_loss
 from zoo.descent.optimizers import Optimizer
-from zoo.infinite.products import end_of_training, spectrum_ends
+from zoo.infinite.products import end_of_training
 from zoo.infinite.steps import exact_steps
 from zoo.infinite.tiles import kernel_tiles
 from zoo.tiles.sharded import load
@@ -44,10 +44,8 @@ def numbers(store):
     steps = (find_loss("mse"), Optimizer(), 0.5, np.asarray([0, 2, 7]))
     for name, tiles in (("stored", theta), ("devices", load(theta))):
         found[f"{name} steps"] = exact_steps(tiles, f0, y, *steps, rest=rest)
-        found[f"{name} end"] = end_of_training(
-            tiles, rest, f0, y, tolerance=1e-12
-        ).outputs
-        found[f"{name} ends"] = spectrum_ends(tiles)
+        end = end_of_training(tiles, rest, f0, y, tolerance=1e-12)
+        found |= {f"{name} end": end.outputs, f"{name} ends": end.ends}
     return found
 
 

@@ -11,6 +11,8 @@ from zoo.tiles.fill import Report, stored_kernel
 from zoo.tiles.source import Source, describe, versions
 from zoo.tiles.stored import Place, Stored
 
+CODE = "finite/*.py"  # that makes the kernel, for its key
+
 
 def empirical_source(
     net: nn.Module,
@@ -45,7 +47,7 @@ def empirical_source(
     everything = {**(variables or {}), "params": params}
     out: Any = jax.eval_shape(net.apply, everything, x[:1])
     kind = "empirical ntk, all outputs" if full else "empirical ntk"
-    about = {"kernel": kind, "network": describe(net), "versions": versions(net)}
+    about = {"kernel": kind, "network": describe(net), "versions": versions(net, CODE)}
     outputs = out.shape[1] if full else 1
     devices, dtype = tuple(jax.local_devices()), str(out.dtype)
     return Source(tile, (params, variables), about, devices, outputs, dtype)

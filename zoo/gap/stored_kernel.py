@@ -14,7 +14,7 @@ from zoo.gap.config import Config
 from zoo.gap.nets import find_architecture, from_data
 from zoo.infinite.kernels import tile_side, widened
 from zoo.infinite.precision import float64_devices
-from zoo.infinite.products import End, end_of_training, spectrum_ends
+from zoo.infinite.products import End, end_of_training
 from zoo.infinite.tiles import TILE_BYTES, kernel_source, kernel_tiles
 from zoo.tiles.fill import predict_memory
 from zoo.tiles.memory import Memory
@@ -111,8 +111,7 @@ class Found(NamedTuple):
         kernel: of the train points.
         resident: whether it was in the memory of devices for products.
         seconds: to compute what the store did not hold, and for products.
-        ends: the smallest and the largest eigenvalue.
-        end: outputs on the test points, residual and cost.
+        end: outputs on the test points, residual, cost, ends of the spectrum.
         error: root mean square over test points and outputs, from f_0 = 0.
         accuracy: share of test points whose class is right; None without classes.
     """
@@ -120,7 +119,6 @@ class Found(NamedTuple):
     kernel: Stored
     resident: bool
     seconds: tuple[float, float]
-    ends: tuple[float, float]
     end: End
     error: float
     accuracy: float | None
@@ -173,11 +171,10 @@ def run(prepared: Prepared, store: str, report: Callable[[str, float], None]) ->
     share = kernel.nbytes / jax.process_count()
     resident = share <= most and float64_devices() == tuple(jax.local_devices())
     theta: Tiles | Stored = load(kernel) if resident else kernel
-    ends = spectrum_ends(theta)
     zero = np.zeros((len(train) + len(test), targets[0].shape[1]))
     end = end_of_training(theta, across, zero, targets[0], config.ridge)
     seconds = (middle - begin, time.monotonic() - middle)
     error = float(np.sqrt(np.mean((end.outputs - targets[1]) ** 2)))
     right = end.outputs.argmax(-1) == targets[1].argmax(-1)
     accuracy = float(right.mean()) if prepared.classes else None
-    return Found(kernel, resident, seconds, ends, end, error, accuracy)
+    return Found(kernel, resident, seconds, end, error, accuracy)

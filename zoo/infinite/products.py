@@ -1,24 +1,24 @@
 """Products with a train kernel in tiles, and what follows from products alone.
 
-The end of training, t = infinity, by conjugate gradients, and the ends of the spectrum
-by Lanczos' method; all in float64. Neither needs the kernel in one piece: it may lie in
-a store, or in the memory of many devices. In a run of several processes all of them
-take part, and all get the same.
+The end of training, t = infinity, and the ends of the spectrum by conjugate gradients,
+in float64 on the host, whose loop does not ask where the kernel lies: in a store, or in
+the memory of many devices. In a run of several processes all of them take part, and all
+get the same.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
-import scipy.sparse.linalg as sparse
+from scipy.linalg import eigvalsh_tridiagonal
 
 from zoo.infinite.precision import float64
 from zoo.tiles.sharded import Tiles
 from zoo.tiles.stored import Stored
 
 TOLERANCE = 1e-8
-LANCZOS = 300  # vectors [n] that are kept, and products before a restart
+Product = Callable[[np.ndarray], np.ndarray]
 
 
 class End(NamedTuple):
@@ -28,11 +28,26 @@ class End(NamedTuple):
         outputs: [..., N, k].
         residual: what the solution misses, over the norm of its right-hand side.
         products: with the train kernel, that it took.
+        ends: of the kernel's spectrum, the smallest eigenvalue (from above, to about a
+            percent at the default tolerance) and the largest one.
     """
 
     outputs: np.ndarray
     residual: float
     products: int
+    ends: tuple[float, float]
+
+
+class Solution(NamedTuple):
+    """What conjugate gradients found.
+
+    Attributes:
+        solution: x of A x = b.
+        ends: estimates of A's smallest and largest eigenvalues; NaN where b is 0.
+    """
+
+    solution: np.ndarray
+    ends: tuple[float, float]
 
 
 def end_of_training(
@@ -70,66 +85,65 @@ def end_of_training(
     n = len(y)
     wanted = np.asarray(f0[..., :n, :], np.float64) - y
     b = as_rows(theta, wanted)
-    size, product, count = b.size, operator(theta), 0
+    product, count = operator(theta), 0
 
     def shifted(c: np.ndarray) -> np.ndarray:
         nonlocal count
         count += 1
-        c = c.reshape(b.shape)
-        return (product(c) + ridge * c).ravel()
+        return product(c) + ridge * c
 
-    c, failed = sparse.cg(
-        _system(size, shifted),
-        b.ravel(),
-        rtol=tolerance,
-        atol=0.0,
-        maxiter=max_products,
-    )
-    left = b.ravel() - shifted(c)
+    found = conjugate_gradients(shifted, b, tolerance, max_products)
+    left = b - shifted(found.solution)
     residual = float(np.linalg.norm(left) / max(np.linalg.norm(b), 1e-300))
-    if failed or not residual <= 10 * tolerance:
+    if not residual <= 10 * tolerance:
         raise ValueError(
             f"the end of training was not found: after {count} products the relative "
             f"residual is {residual:.1e}, above {tolerance:.1e}. A ridge "
             f"above 0 helps where the kernel is singular; here it is {ridge:g}."
         )
-    found = from_rows(c.reshape(b.shape), wanted.shape, len(b) // n)
-    return End(f0[..., n:, :] - change(rest, found), residual, count)
+    c = from_rows(found.solution, wanted.shape, len(b) // n)
+    low, high = (value - ridge for value in found.ends)
+    return End(f0[..., n:, :] - change(rest, c), residual, count, (low, high))
 
 
-def spectrum_ends(
-    theta: Tiles | Stored, tolerance: float = 1e-3
-) -> tuple[float, float]:
-    """The smallest and the largest eigenvalue of a train kernel.
+def conjugate_gradients(
+    product: Product, b: np.ndarray, tolerance: float, most: int
+) -> Solution:
+    """Solves A x = b for a symmetric positive A, all columns of b in one system.
+
+    Its coefficients are those of Lanczos' method from b, whose tridiagonal matrix has
+    eigenvalues that tend to the ends of A's (Saad 2003, section 6.7.3).
 
     Raises:
-        ValueError: Lanczos' method did not find them.
+        ValueError: a direction has no positive curvature, so that A is not positive.
     """
-    n, product = theta.shape[0], operator(theta)
-    system = _system(n, lambda c: product(c.reshape(-1, 1)).ravel())
-    start = np.random.default_rng(0).normal(size=n)
-    try:
-        ends = sparse.eigsh(
-            system,
-            k=2,
-            which="BE",
-            ncv=min(n, LANCZOS),
-            tol=tolerance,
-            v0=start,
-            maxiter=20,
-            return_eigenvectors=False,
-        )
-    except sparse.ArpackNoConvergence as error:
-        raise ValueError(f"the ends of the spectrum were not found: {error}") from error
-    return float(ends.min()), float(ends.max())
+    x, r, p = np.zeros_like(b), b.copy(), b.copy()
+    square = np.sum(r * r)
+    enough, steps, ratios = tolerance**2 * square, [], []
+    while square > enough and len(steps) < most:
+        q = product(p)
+        curvature = np.sum(p * q)
+        if not curvature > 0:
+            raise ValueError(
+                "the train kernel is not positive: a direction has the curvature "
+                f"{curvature:.1e}."
+            )
+        steps.append(square / curvature)
+        x += steps[-1] * p
+        r -= steps[-1] * q
+        square, before = np.sum(r * r), square
+        ratios.append(square / before)
+        p = r + ratios[-1] * p
+    if not steps:
+        return Solution(x, (np.nan, np.nan))
+    diagonal = 1 / np.asarray(steps)
+    beside = np.sqrt(ratios[:-1]) * diagonal[:-1]
+    diagonal[1:] += np.asarray(ratios[:-1]) / steps[:-1]
+    ritz = np.asarray(eigvalsh_tridiagonal(diagonal, beside))
+    return Solution(x, (float(ritz.min()), float(ritz.max())))
 
 
-def _system(size: int, product: Callable[[np.ndarray], np.ndarray]) -> Any:
-    kind: Any = sparse.LinearOperator
-    return kind((size, size), matvec=product, dtype=np.float64)
-
-
-def operator(kernel: Tiles | Stored) -> Callable[[np.ndarray], np.ndarray]:
+def operator(kernel: Tiles | Stored) -> Product:
     """The map c -> Theta c on the host, [rows, m] in float64."""
     if isinstance(kernel, Stored):
         return kernel.product

@@ -13,6 +13,9 @@ from zoo.tiles.source import Source, describe, versions
 from zoo.tiles.stored import Place, Stored
 
 TILE_BYTES = 2**25
+# Files that make a kernel, for its key.
+CODE = ("infinite/kernels.py", "infinite/convolved.py")
+CODE += ("infinite/neural_tangents.py", "infinite/precision.py")
 
 
 def kernel_source(net: Any, get: str = "ntk", dtype: str = "float64") -> Source:
@@ -34,7 +37,7 @@ def kernel_source(net: Any, get: str = "ntk", dtype: str = "float64") -> Source:
             "which is not kept in tiles: see zoo.infinite.kernels.kernel_matrix."
         )
     net = net.limit_key()
-    about = {"kernel": get, "network": describe(net), "versions": versions(net)}
+    about = {"kernel": get, "network": describe(net), "versions": versions(net, *CODE)}
     return Source(
         partial(_tile, kernel, get), (), about, float64_devices(), 1, dtype, float64
     )

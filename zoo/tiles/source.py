@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 ZOO = Path(__file__).parents[1]
-ROOMS = ("layers", "models", "infinite", "finite")  # whose code makes kernels
+NETWORKS = ("graphs.py", "layers/*.py", "models/*.py")
 LIBRARIES = ("jax", "jaxlib", "flax", "neural-tangents")
 
 
@@ -89,9 +89,15 @@ def describe(value: Any) -> Any:
     )
 
 
-def versions(net: Any) -> dict[str, str]:
-    """What computes: libraries, and a checksum of the code of layers and kernels."""
-    files = [path for room in ROOMS for path in sorted((ZOO / room).glob("*.py"))]
+def versions(net: Any, *kernels: str) -> dict[str, str]:
+    """What computes: libraries, and a checksum of the code.
+
+    Args:
+        net: a network, whose own file counts where it is not the zoo's.
+        kernels: files under zoo/ that make its kernel, beside `NETWORKS`.
+    """
+    patterns = NETWORKS + kernels
+    files = [path for pattern in patterns for path in sorted(ZOO.glob(pattern))]
     own = Path(inspect.getfile(type(net))).resolve()
     if ZOO not in own.parents:
         files.append(own)
