@@ -100,3 +100,18 @@ def test_the_precision_of_steps_is_asked_for_and_that_of_kernels_is_not():
 
     assert precisions("highest") == [{"HIGHEST"}] * 3
     assert precisions("default") == [{"HIGHEST"}, {"DEFAULT"}, {"HIGHEST"}]
+
+
+def test_no_device_puts_a_layer_together():
+    """By the compiled programs: the largest weights, 48 x 48, occur in no whole."""
+    config = Config(**SIZE | {"widths": (48,)}, records=3)
+    experiment = Experiment(config, mesh="width:8")
+    net, training = experiment.trained_net(48), experiment.training
+    options = (net, experiment.data, experiment.limit(48), 0.1, experiment.times)
+    mesh = experiment.mesh
+    shared, together = arguments(*options, np.arange(8), 2.0**30, training, mesh)
+    programs = compiled(net, 48, training, together, 6, 2**28, mesh, shared)
+    for program in programs:
+        text = program.as_text()
+        assert re.search(r"f32\[(\d+,)*48,6\]", text)
+        assert not re.search(r"f32\[(\d+,)*48,48\]", text)
