@@ -1,11 +1,12 @@
-"""Width 65,536 on machines that are not here, from the functions of --plan.
+"""Width 65,536, and 50,000 points, on machines that are not here.
 
     XLA_FLAGS=--xla_force_host_platform_device_count=32 python -m benchmarks.scaling
 
 The programs are compiled here, for as many virtual devices as the machine has, and not
-run. Memory is the compiler's; time is operations over a rate that is assumed: the peak
-of the data sheets at full float32 precision (on a TPU six passes of bfloat16), times a
-utilization.
+run: the functions are those of --plan. Memory is the compiler's; time is operations
+over a rate that is assumed: the peak of the data sheets at full float32 precision (on a
+TPU six passes of bfloat16), times a utilization. Kernels are in float64, on a TPU by
+its hosts.
 """
 
 import tempfile
@@ -18,10 +19,14 @@ from absl import app, flags
 
 from zoo.gap.config import Config
 from zoo.gap.mesh import AXES
-from zoo.gap.plan import plan
+from zoo.gap.plan import operations, plan
 from zoo.gap.run import Experiment
+from zoo.infinite.kernels import kernel_fn
+from zoo.infinite.precision import float64
+from zoo.models import MLP
 from zoo.report.plans import seconds, size
 
+POINTS = flags.DEFINE_integer("points", 50000, "n of the kernel.")
 WIDTH = flags.DEFINE_integer("width", 65536, "m.")
 UTILIZATION = flags.DEFINE_float("utilization", 0.5, "Of the peak.")
 
@@ -53,7 +58,21 @@ def cifar_like(folder: Path) -> str:
     return str(path)
 
 
+def kernel_operations(points: int, side: int = 2048) -> float:
+    """Of the upper half of a kernel on CIFAR-10, in tiles."""
+    kernel = kernel_fn(MLP(width=1, depth=3, out=1, activation="relu"))
+    blocks = -(-points // side)
+    with float64():
+        x = jax.ShapeDtypeStruct((side, 3072), "float64")
+        return operations(kernel, x, x) * blocks * (blocks + 1) / 2
+
+
 def main(_) -> None:
+    work = kernel_operations(POINTS.value)
+    print(
+        f"kernel of {POINTS.value} points: {work:.3g} operations, "
+        f"{size(4.0 * POINTS.value**2)} in float64"
+    )
     print("machine, mesh, parameters, memory of a device, fits, a seed of 500 steps")
     with tempfile.TemporaryDirectory() as folder:
         config = Config(
