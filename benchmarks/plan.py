@@ -36,10 +36,9 @@ def main(_) -> None:
     with tempfile.TemporaryDirectory() as workdir:
         _, whole = run(f"--workdir={workdir}")
         summary = json.loads((Path(workdir) / "summary.json").read_text())
+    cells = summary["seconds"]
     print(said)
-    print(
-        f"planned {planned:.1f} s, cells {summary['seconds']:.1f} s, program {whole:.1f} s"
-    )
+    print(f"planned {planned:.1f} s, cells {cells:.1f} s, program {whole:.1f} s")
 
 
 if __name__ == "__main__":
