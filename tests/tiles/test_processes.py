@@ -65,7 +65,11 @@ def test_two_processes_make_the_numbers_of_one(tmp_path):
         subprocess.Popen([*run, str(i), port, tmp_path], cwd=ROOT, env=environment)
         for i in range(2)
     ]
-    assert [child.wait(timeout=200) for child in children] == [0, 0]
+    try:
+        assert [child.wait(timeout=600) for child in children] == [0, 0]
+    finally:
+        for child in children:
+            child.kill()
     first, second = (dict(np.load(tmp_path / f"{i}.npz")) for i in range(2))
     assert len(first.pop("own")) + len(second.pop("own")) == 28
     want = numbers(None)

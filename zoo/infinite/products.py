@@ -28,7 +28,7 @@ class End(NamedTuple):
         outputs: [..., N, k].
         residual: what the solution misses, over the norm of its right-hand side.
         products: with the train kernel, that it took.
-        ends: of the kernel's spectrum, the smallest eigenvalue (from above, to about a
+        ends: of the kernel's spectrum, the smallest eigenvalue (from above, to a few
             percent at the default tolerance) and the largest one.
     """
 
