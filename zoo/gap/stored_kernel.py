@@ -14,7 +14,7 @@ from zoo.gap.config import Config
 from zoo.gap.nets import find_architecture, from_data
 from zoo.infinite.kernels import tile_side, widened
 from zoo.infinite.precision import float64_devices
-from zoo.infinite.products import End, end_of_training
+from zoo.infinite.products import TOLERANCE, End, end_of_training
 from zoo.infinite.tiles import TILE_BYTES, kernel_source, kernel_tiles
 from zoo.tiles.fill import predict_memory
 from zoo.tiles.memory import Memory
@@ -164,6 +164,10 @@ def run(prepared: Prepared, store: str, report: Callable[[str, float], None]) ->
     def said(what: str) -> Callable[[int, int], None]:
         return lambda done, total: report(f"{done} of {total} {what}", done / total)
 
+    def solving(products: int, residual: float) -> None:
+        share = math.log(max(residual, TOLERANCE)) / math.log(TOLERANCE)
+        report(f"{products} products, residual {residual:.0e}", max(share, 0.0))
+
     begin = time.monotonic()
     kernel = kernel_tiles(net, train, report=said("tiles, train"), **options)
     across = kernel_tiles(net, test, train, report=said("tiles, test"), **options)
@@ -172,7 +176,7 @@ def run(prepared: Prepared, store: str, report: Callable[[str, float], None]) ->
     resident = share <= most and float64_devices() == tuple(jax.local_devices())
     theta: Tiles | Stored = load(kernel) if resident else kernel
     zero = np.zeros((len(train) + len(test), targets[0].shape[1]))
-    end = end_of_training(theta, across, zero, targets[0], config.ridge)
+    end = end_of_training(theta, across, zero, targets[0], config.ridge, report=solving)
     seconds = (middle - begin, time.monotonic() - middle)
     error = float(np.sqrt(np.mean((end.outputs - targets[1]) ** 2)))
     right = end.outputs.argmax(-1) == targets[1].argmax(-1)

@@ -255,8 +255,18 @@ class Dynamics:
                 "diverges (the critical rate of gradient descent is "
                 f"{self.critical_rate:.4g})."
             )
-        tiny = shifted <= RANK_TOLERANCE * top
+        return self._inverse(ridge)
+
+    def _inverse(self, ridge: float) -> np.ndarray:
+        """1 / (l + ridge) of the eigenvalues, and 0 where that is rounding."""
+        shifted = self.eigenvalues + ridge
+        tiny = shifted <= RANK_TOLERANCE * shifted[-1:]
         return np.where(tiny, 0.0, 1.0 / np.where(tiny, 1.0, shifted))
+
+    def solve(self, b: np.ndarray, ridge: float = 0.0) -> np.ndarray:
+        """(Theta + ridge I)^-1 b for b [n, m]; least squares where it is singular."""
+        inverse = self._inverse(ridge)
+        return self.eigenvectors @ (inverse[:, None] * (self.eigenvectors.T @ b))
 
     def _rows(self, f: np.ndarray) -> np.ndarray:
         """Outputs [..., N, k] as the rows of `theta`, [..., N k, 1] if coupled."""
