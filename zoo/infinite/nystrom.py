@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cholesky, eigh, solve_triangular
+from scipy.linalg import solve_triangular
 
 
 class Nystrom(NamedTuple):
@@ -54,14 +54,14 @@ def nystrom(
     shift = np.finfo(np.float64).eps * np.linalg.norm(image)
     image += shift * omega
     try:
-        lower = cholesky(omega.T @ image, lower=True)
+        lower = np.linalg.cholesky(omega.T @ image)
     except np.linalg.LinAlgError as error:
         raise ValueError(
             f"the train kernel is not positive: its products with {rank} random "
             "vectors say so."
         ) from error
-    half = solve_triangular(lower, image.T, lower=True)  # [r, n]; A ~ half^T half
-    squares, turns = eigh(half @ half.T)
+    half = np.asarray(solve_triangular(lower, image.T, lower=True))  # A ~ half^T half
+    squares, turns = np.linalg.eigh(half @ half.T)
     squares, turns = squares[::-1], turns[:, ::-1]
     kept = squares > shift
     vectors = (half.T @ turns[:, kept]) / np.sqrt(squares[kept])
