@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 from absl import flags
 
 from experiments import cluster, compiled, edge
 from zoo.gap import store
-from zoo.gap.sweep import WHOLE, Shard
+from zoo.gap.sweep import Shard
 
 flags.disclaim_key_flags()  # the flags belong to the program that calls `define`
 
@@ -23,7 +24,8 @@ def define(workdir: str) -> None:
         "shard",
         None,
         "i/N: measures every N-th cell from the i-th on, from 0; the last of the N "
-        "processes sums up. Default: the place in a Slurm array, or all cells.",
+        "processes sums up. Default: the place in a Slurm array; or the number of this "
+        "process among those started with it, which goes on with what they left.",
     )
     flags.DEFINE_string(
         "compilation_cache",
@@ -35,24 +37,27 @@ def define(workdir: str) -> None:
 def begin() -> Shard:
     """What has to be set before anything is compiled; the cells to measure.
 
-    Processes that were started together share all cells, and the first one sums up.
+    Of processes that were started together the first one sums up.
 
     Raises:
         ValueError: --shard, or what Slurm says, is no part of a whole.
     """
     if flags.FLAGS["compilation_cache"].value is not None:
         compiled.keep(str(flags.FLAGS["compilation_cache"].value))
-    share = shard(flags.FLAGS["shard"].value, os.environ)
-    first = cluster.place()[0] == 0
-    return share._replace(sums_up=first or share != WHOLE)
+    alone = jax.distributed.is_initialized()  # or all take part in every cell
+    place = (0, 1) if alone else cluster.place()
+    return shard(flags.FLAGS["shard"].value, os.environ, place)
 
 
-def shard(given: str | None, environment: Mapping[str, str]) -> Shard:
+def shard(
+    given: str | None, environment: Mapping[str, str], place: tuple[int, int] = (0, 1)
+) -> Shard:
     """The cells that a process measures.
 
     Args:
         given: --shard.
         environment: where Slurm says which task of an array this is.
+        place: number of this process among those started together, and their count.
 
     Raises:
         ValueError: it is no part of a whole.
@@ -60,13 +65,13 @@ def shard(given: str | None, environment: Mapping[str, str]) -> Shard:
     said = f"--shard={given}"
     if given is None:
         if "SLURM_ARRAY_TASK_ID" not in environment:
-            return WHOLE
-        place, count, first, step = (
+            return Shard(*place, sums_up=place[0] == 0, helps=True)
+        task, count, first, step = (
             int(environment.get(f"SLURM_ARRAY_TASK_{name}", default))
             for name, default in ARRAY.items()
         )
-        given = f"{(place - first) // step}/{count}"
-        said = f"SLURM_ARRAY_TASK_ID={place}, a shard of {given},"
+        given = f"{(task - first) // step}/{count}"
+        said = f"SLURM_ARRAY_TASK_ID={task}, a shard of {given},"
     index, _, count = given.partition("/")
     if not (index.isdecimal() and count.isdecimal()):
         raise ValueError(f"{said} is not allowed: it takes i/N, two whole numbers.")

@@ -3,7 +3,7 @@
 import pytest
 
 from experiments.cells import shard
-from zoo.gap.sweep import WHOLE, Shard
+from zoo.gap.sweep import Shard
 
 ARRAY = {
     "SLURM_ARRAY_TASK_ID": "7",
@@ -14,7 +14,10 @@ ARRAY = {
 
 
 def test_the_flag_the_array_and_neither():
-    assert shard(None, {}) == WHOLE
+    assert shard(None, {}) == Shard(helps=True)
+    assert shard(None, {}, (2, 4)) == Shard(2, 4, sums_up=False, helps=True)
+    assert shard(None, {}, (0, 4)) == Shard(0, 4, helps=True)
+    assert shard("2/5", {}, (3, 4)) == Shard(2, 5)
     assert shard("2/5", {}) == Shard(2, 5)
     assert shard(None, ARRAY) == Shard(3, 4)  # of 1, 3, 5, 7
     assert shard("2/5", ARRAY) == Shard(2, 5)

@@ -87,6 +87,15 @@ def test_the_last_shard_sums_up(tmp_path):
         Sweep(tmp_path / "more")(Shard(7, 8))  # a share of no cell
 
 
+def test_one_of_several_begins_at_its_own_and_helps(tmp_path):
+    run = Sweep(tmp_path)
+    with pytest.raises(Unfinished, match="the first process sums up"):
+        run(Shard(1, 3, sums_up=False, helps=True))
+    assert run.measured == [1, 0, 2, 3]
+    np.testing.assert_array_equal(run(Shard(0, 3, helps=True)), expected())
+    assert run.measured == []
+
+
 def test_a_failure_is_recorded_and_the_sweep_goes_on(tmp_path):
     broken = {1: ValueError("no\nkernel"), 2: MemoryError("2 TB")}
     run = Sweep(tmp_path, broken)

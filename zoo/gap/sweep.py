@@ -56,11 +56,13 @@ class Shard(NamedTuple):
 
     Attributes:
         sums_up: whether this process does, of several that share the cells.
+        helps: whether it goes on with the cells of others, where these are free.
     """
 
     index: int = 0
     count: int = 1
     sums_up: bool = True
+    helps: bool = False
 
 
 WHOLE = Shard()
@@ -122,7 +124,9 @@ def measure_cells(
         Preempted: the process was asked to stop.
     """
     sweep = _Sweep(workdir, config, report, {}, {})
-    own = cells[shard.index :: shard.count]
+    own = list(cells[shard.index :: shard.count])
+    if shard.helps:
+        own += [c for k, c in enumerate(cells) if k % shard.count != shard.index]
     done = np.cumsum([cell.work for cell in own])
     waiting = [(cell, float(d / done[-1])) for cell, d in zip(own, done, strict=True)]
     while waiting:
