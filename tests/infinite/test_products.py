@@ -9,6 +9,7 @@ from zoo.infinite.kernels import kernel_matrix
 from zoo.infinite.nystrom import nystrom
 from zoo.infinite.products import end_of_training
 from zoo.infinite.tiles import kernel_tiles
+from zoo.tiles.sharded import load as shared_out
 
 N = 160
 
@@ -27,8 +28,11 @@ def problem():
 
 @pytest.mark.parametrize("ridge", [0.0, 0.5])
 @pytest.mark.parametrize("dense", [0, N])
-def test_the_end_is_the_dense_solution(problem, dense, ridge):
+@pytest.mark.parametrize("resident", [False, True])
+def test_the_end_is_the_dense_solution(problem, resident, dense, ridge):
     tiles, theta, rest, f0, y = problem
+    if resident:
+        tiles = shared_out(tiles)
     said = []
     end = end_of_training(
         tiles, rest, f0, y, ridge, dense=dense, report=lambda *now: said.append(now)

@@ -52,7 +52,7 @@ def nystrom(
     omega = np.linalg.qr(drawn)[0]
     image = product(omega)
     shift = np.finfo(np.float64).eps * np.linalg.norm(image)
-    image += shift * omega
+    image = image + shift * omega
     try:
         lower = np.linalg.cholesky(omega.T @ image)
     except np.linalg.LinAlgError as error:
