@@ -7,6 +7,9 @@ their infinite-width limit, and fits how the gaps between them fall with width. 
 same command goes on where an earlier one was stopped.
 """
 
+import time
+
+import psutil
 from absl import flags
 
 from experiments import cells, edge, settings
@@ -43,7 +46,9 @@ def main() -> None:
     except (ValueError, FileNotFoundError) as e:
         edge.fail(e)
     if PLAN.value:
+        started = time.time() - psutil.Process().create_time()
         print(plans.table(plan(experiment)))
+        print(f"Beside it the start, {plans.seconds(started)}, and the report.")
         return
     workdir = cells.open_workdir(experiment.config.as_dict())
     print(text.header(experiment), flush=True)

@@ -71,7 +71,14 @@ def test_the_mesh_is_of_all_devices():
     assert dict(mesh.shape) == {"seed": 4, "width": 2}
     assert dict(make_mesh("seed:8").shape) == {"seed": 8, "width": 1}
     allowed = "S W = 8, the number of devices"
-    for wrong in ("seed:4", "seed:4,width:4", "seeds:8", "seed:-8", "8", "seed:8,"):
+    for wrong in (
+        "seed:4",
+        "seed:4,width:4",
+        "seeds:8",
+        "seed:-8",
+        "8",
+        "seed:2,seed:8",
+    ):
         with pytest.raises(ValueError, match=f"--mesh={wrong} is not .*{allowed}"):
             make_mesh(wrong)
 

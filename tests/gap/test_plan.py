@@ -1,9 +1,12 @@
 """What a sweep will take: counts by hand, and what is said where nothing fits."""
 
+import itertools
 import re
+import types
 
 import pytest
 
+from zoo.gap import plan as planning
 from zoo.gap.config import Config
 from zoo.gap.plan import count, plan
 from zoo.gap.run import Experiment
@@ -47,3 +50,26 @@ def test_a_width_that_does_not_fit_is_not_run(experiment):
     assert given == pytest.approx(4 * work / 1e9)
     rows = re.findall(r"(\d+) of 2 seeds", plans.table([narrow, wide]))
     assert rows == ["2", "2"]
+
+
+@pytest.mark.slow
+def test_seconds_are_those_of_the_parts_of_a_cell(monkeypatch):
+    """By a clock of which every part, and every few steps, take a second.
+
+    Three seeds of cells of two, one after the other: the first step of a part is timed,
+    and is the longest that is.
+    """
+    clock = types.SimpleNamespace(monotonic=itertools.count(0.0).__next__)
+    monkeypatch.setattr(planning, "time", clock)
+    monkeypatch.setattr(planning, "MOST", 1e9)
+    size = SIZE | {"seeds": 3, "memory_gb": 1e-6}
+    experiment = Experiment(Config(widths=(16,), steps=40, **size))
+    pair, single = plan(experiment)
+    assert (pair.cells, pair.seeds, single.cells, single.seeds) == (1, 2, 1, 1)
+    assert pair.running == 1 + 2 * 40 + 1
+    assert single.running == 1 + 40 + 1
+    monkeypatch.setattr(planning, "MOST", 0.0)  # as if kernels took too long
+    pair, single = plan(experiment)
+    kernels = pair.work.kernels / pair.work.training * 40
+    assert pair.running == pytest.approx(1 + 2 * 40 + 2 * kernels)
+    assert pair.preparing == single.preparing == 1

@@ -29,7 +29,15 @@ from zoo.finite.ntk import ntk_by_output
 from zoo.gap import mesh as devices
 from zoo.gap import segments
 from zoo.gap.prediction import InfiniteSide, compare_outputs
-from zoo.gap.programs import SEEDED, compiled, initialize, seeds_at_once, trained
+from zoo.gap.programs import (
+    SEEDED,
+    Programs,
+    compiled,
+    initialize,
+    seeds_at_once,
+    trained,
+)
+from zoo.gap.segments import Progress
 from zoo.gap.training import Training
 
 Arrays = dict[str, np.ndarray]
@@ -72,27 +80,54 @@ def measure_cell(
     shared, together = arguments(
         net, data, limit, learning_rate, times, seeds, memory_bytes, training, mesh
     )
-    last = int(times[-1])
-    begin, advance, compare = compiled(
-        net, width, training, together, last, ntk_bytes, mesh, shared
+    programs = compiled(
+        net, width, training, together, int(times[-1]), ntk_bytes, mesh, shared
     )
-    params0, size, progress = begin(*shared)
+    params0, size, progress = programs.begin(*shared)
 
     def program(progress: Any, part: Any, bounds: Any) -> Any:
         part, bounds = devices.place((part, bounds), mesh)
-        return advance(progress, params0, *shared, part, bounds)
+        return programs.advance(progress, params0, *shared, part, bounds)
 
     parts = len(seeds) // (together * devices.seed_devices(mesh))
     progress = segments.train(program, progress, parts, times, scratch)
+    state = params0, size, progress
+    return finish(programs, *state, shared, data, limit, training, seeds)
+
+
+def finish(
+    programs: Programs,
+    params0: Any,
+    size: jax.Array,
+    progress: Progress,
+    shared: tuple,
+    data: Dataset,
+    limit: InfiniteSide | None,
+    training: Training,
+    seeds: np.ndarray,
+) -> Arrays:
+    """What follows the last step: kernels, f_lin and f_inf; all arrays of a cell.
+
+    Args:
+        programs: of the cell.
+        params0: as `programs.begin` gives it, like the next one.
+        size: see `params0`.
+        progress: at the last step.
+        shared: of `arguments`.
+        data: as for `measure_cell`, like the rest.
+        limit: see `data`.
+        training: see `data`.
+        seeds: see `data`.
+    """
     ends = trained(params0, size, progress)
-    found = compare(ends, *shared)
+    found = programs.compare(ends, *shared)
     seen = {"outputs": ends.outputs, "output_size": ends.size, **ends.roots}
     arrays: Arrays = devices.on_host(found | seen)
-    orders = np.asarray(training.orders(seeds, len(data.y_train), last))
-    predicted = compare_outputs(
-        data, limit, training, learning_rate, times, orders, arrays
-    )
-    return arrays | predicted
+    _, _, _, _, learning_rate, times, _ = shared
+    times, rate = np.asarray(times), float(learning_rate)
+    orders = np.asarray(training.orders(seeds, len(data.y_train), int(times[-1])))
+    given = data, limit, training, rate, times, orders, arrays
+    return arrays | compare_outputs(*given)
 
 
 def arguments(

@@ -31,13 +31,13 @@ def make_mesh(text: str) -> Mesh:
     """
     count = len(jax.devices())
     allowed = f"seed:S,width:W with S W = {count}, the number of devices"
-    sizes = dict.fromkeys(AXES, 1)
+    named: dict[str, int] = {}
     for part in text.split(","):
         axis, _, size = part.partition(":")
-        if axis not in AXES or not size.isdecimal():
+        if axis not in AXES or axis in named or not size.isdecimal():
             raise ValueError(f"--mesh={text} is not allowed: it takes {allowed}.")
-        sizes[axis] = int(size)
-    shape = tuple(sizes.values())
+        named[axis] = int(size)
+    shape = tuple(named.get(axis, 1) for axis in AXES)
     if np.prod(shape) != count:
         raise ValueError(f"--mesh={text} is not allowed: it takes {allowed}.")
     return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))

@@ -1,12 +1,13 @@
 """What a sweep will take, before it runs: parameters, operations, memory, time.
 
 Operations are the compiler's own count of a step, a record and a kernel; memory is that
-of the compiled programs. Time is what compiling takes, and the pace of a few steps of
-each width that fits; kernels go at the rate of those steps. A search for an equilibrium
-counts as one step of it, and is timed as what it is.
+of the compiled programs. Time is measured on a cell of each width that fits, of whose
+steps a few are taken: its start, the pace of a step, and what follows the last one. A
+search for an equilibrium counts as one step of it, and is timed as what it is.
 """
 
 import time
+from collections import Counter
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from zoo.finite.linear import krylov_products
 from zoo.finite.ntk import ntk_by_output
-from zoo.gap.cell import arguments
+from zoo.gap.cell import arguments, finish
 from zoo.gap.mesh import place, seed_devices
 from zoo.gap.programs import Programs, compiled, initialize
 from zoo.gap.run import Experiment
@@ -24,6 +25,7 @@ from zoo.gap.segments import bounds
 from zoo.tiles.memory import available, program_bytes
 
 PROBE = 0.3  # seconds that the pace of a width is measured for, at least
+MOST = 30.0  # seconds of kernels, at the rate of steps, that are computed to be timed
 LIMITLESS = 2**62
 
 
@@ -42,7 +44,7 @@ class Work(NamedTuple):
 
 
 class Width(NamedTuple):
-    """What the cells of one width will take.
+    """What the cells of one width, and of as many seeds, will take.
 
     Attributes:
         width: m.
@@ -98,10 +100,17 @@ def operations(function: Any, *shapes: Any) -> float:
     return float(cost["flops"])
 
 
+class Rates(NamedTuple):
+    """Operations a second; None where nothing was timed yet."""
+
+    training: float | None
+    kernels: float | None
+
+
 def plan(
     experiment: Experiment, free: int | None = None, rate: float | None = None
 ) -> list[Width]:
-    """Every width of an experiment, narrow networks first.
+    """Every width of an experiment, in the order of its cells.
 
     Args:
         experiment: what would be measured.
@@ -111,52 +120,76 @@ def plan(
     """
     if free is None:
         free = available(jax.local_devices())[0]
-    found = []
-    for width in experiment.config.widths:
-        cells = [seeds for m, seeds in experiment.cells() if m == width]
-        training, seeds = experiment.training, len(cells[0])
-        began = time.monotonic()
-        shared, together = arguments(
-            experiment.trained_net(width),
-            experiment.data,
-            experiment.limit(width),
-            experiment.learning_rate(width),
-            experiment.times,
-            cells[0],
-            experiment.config.memory_gb * 2**30,
-            training,
-            experiment.mesh,
-        )
-        programs = compiled(
-            experiment.trained_net(width),
-            width,
-            training,
-            together,
-            int(experiment.times[-1]),
-            experiment.ntk_bytes,
-            experiment.mesh,
-            shared,
-        )
-        preparing = time.monotonic() - began
-        held = max(program_bytes(program) for program in programs)
-        work, running = count(experiment, width), None
-        if held <= free:
-            parts = seeds // (together * seed_devices(experiment.mesh))
-            trained = (
-                parts * experiment.config.steps * _pace(programs, shared, experiment)
-            )
-            rate = measured = seeds * work.training / trained
-            running = trained + seeds * work.kernels / measured
-        elif rate is not None:
-            running = seeds * (work.training + work.kernels) / rate
-        running = None if running is None else len(cells) * running
-        found.append(Width(width, len(cells), seeds, work, held, preparing, running))
+    kinds = Counter((width, len(seeds)) for width, seeds in experiment.cells())
+    found, rates = [], Rates(rate, rate)
+    for (width, seeds), cells in kinds.items():
+        row, rates = _row(experiment, width, seeds, cells, free, rates)
+        found.append(row)
     return found
 
 
-def _pace(programs: Programs, shared: tuple, experiment: Experiment) -> float:
-    """Seconds of a step of the seeds that train at once."""
-    params0, _, progress = programs.begin(*shared)
+def _row(
+    experiment: Experiment, width: int, seeds: int, cells: int, free: int, rates: Rates
+) -> tuple[Width, Rates]:
+    """A width, and the rates that are known then."""
+    training, own = experiment.training, np.arange(seeds)
+    began = time.monotonic()
+    net, rate = experiment.trained_net(width), experiment.learning_rate(width)
+    limit, last = experiment.limit(width), int(experiment.times[-1])
+    memory = experiment.config.memory_gb * 2**30
+    shared, together = arguments(
+        net,
+        experiment.data,
+        limit,
+        rate,
+        experiment.times,
+        own,
+        memory,
+        training,
+        experiment.mesh,
+    )
+    programs = compiled(
+        net,
+        width,
+        training,
+        together,
+        last,
+        experiment.ntk_bytes,
+        experiment.mesh,
+        shared,
+    )
+    preparing = time.monotonic() - began
+    held = max(program_bytes(program) for program in programs)
+    work, running = count(experiment, width), None
+    if held <= free:
+        start, step, state = _train(programs, shared, experiment)
+        parts = seeds // (together * seed_devices(experiment.mesh))
+        trained = parts * last * step
+        pace = seeds * work.training / trained
+        if seeds * work.kernels / pace <= MOST:
+            began = time.monotonic()
+            finish(programs, *state, shared, experiment.data, limit, training, own)
+            end = time.monotonic() - began
+            rates = Rates(pace, seeds * work.kernels / end)
+        else:
+            known = rates.kernels or pace
+            end = seeds * work.kernels / known
+            rates = Rates(pace, known)
+        running = cells * (start + trained + end)
+    elif rates.training is not None:
+        one = work.training / rates.training
+        one += work.kernels / (rates.kernels or rates.training)
+        running = cells * seeds * one
+    return Width(width, cells, seeds, work, held, preparing, running), rates
+
+
+def _train(
+    programs: Programs, shared: tuple, experiment: Experiment
+) -> tuple[float, float, tuple[Any, Any, Any]]:
+    """Seconds of the start and of a step of those that train at once; the state."""
+    began = time.monotonic()
+    params0, size, progress = jax.block_until_ready(programs.begin(*shared))
+    start = time.monotonic() - began
     last, steps, done = int(experiment.times[-1]), 1, -1
     while True:
         stop = min(max(done, 0) + steps, last)
@@ -169,5 +202,5 @@ def _pace(programs: Programs, shared: tuple, experiment: Experiment) -> float:
         )
         took = time.monotonic() - began
         if took > PROBE or stop == last:
-            return took / max(stop - max(done, 0), 1)
+            return start, took / max(stop - max(done, 0), 1), (params0, size, progress)
         steps, done = 4 * steps, stop
