@@ -54,6 +54,17 @@ def finished(tmp_path_factory):
 
 
 @pytest.mark.slow
+def test_a_plan_is_printed_and_nothing_is_written(tmp_path):
+    done = call(*SMALL, "--plan", f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"(\d+) . 2 of 1 seeds . +([\d,]+) ", done.stdout)
+    assert rows == [(str(m), f"{m * (64 + 10):,}") for m in (8, 16)]
+    said = r"In all .*of it to prepare\.\nBeside it the start, .* s, and the report\."
+    assert re.search(said, done.stdout)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
 def test_first_command(finished):
     workdir, said = finished
     # Two seeds: the interval decides between the two verbs.
