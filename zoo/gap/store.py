@@ -36,7 +36,7 @@ class WorkdirError(Exception):
 
 
 class DamagedError(WorkdirError):
-    """A finished cell is not what was stored; the message says how, in one line."""
+    """A cell, or a checkpoint, is not what was stored; the message says how."""
 
 
 def is_fault(error: Exception) -> bool:

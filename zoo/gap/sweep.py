@@ -189,10 +189,8 @@ def _measure(sweep: _Sweep, cell: Cell, share: float, still: Any) -> int:
     """Measures a cell that is held, and stores it, or why it failed."""
     folder, began = sweep.folder(cell), time.monotonic()
     scratch = folder / "checkpoint"
-    if scratch.exists():
-        sweep.report(f"{cell.name}: goes on from its checkpoint", share)
     try:
-        arrays = cell.measure(scratch) if cell.resumes else cell.measure()
+        arrays = _arrays(sweep, cell, share, scratch)
         about = cell.about()
     except preemption.Preempted:
         raise
@@ -215,6 +213,21 @@ def _measure(sweep: _Sweep, cell: Cell, share: float, still: Any) -> int:
         locks.forget(folder)
     sweep.report(f"{cell.name}: {took:.1f} s", share)
     return MEASURED
+
+
+def _arrays(sweep: _Sweep, cell: Cell, share: float, scratch: Path) -> Arrays:
+    """What a cell measures, from its checkpoint on if that is sound."""
+    if not cell.resumes:
+        return cell.measure()
+    if scratch.exists():
+        sweep.report(f"{cell.name}: goes on from its checkpoint", share)
+    try:
+        return cell.measure(scratch)
+    except store.DamagedError as e:  # in all processes, before any training
+        sweep.report(f"{cell.name}: {e}; begun anew", share)
+    if jax.process_index() == 0:
+        segments.forget(scratch)
+    return cell.measure(scratch)
 
 
 def _reason(error: Exception) -> str:
