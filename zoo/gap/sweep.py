@@ -8,6 +8,7 @@ cell that fails is recorded, and the others go on; only a whole sweep is summed 
 import contextlib
 import importlib.metadata
 import platform
+import re
 import subprocess
 import time
 import traceback
@@ -25,6 +26,7 @@ from zoo.gap.processes import agreed
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "neural-tangents", "numpy", "scipy")
 PAUSE = 1.0  # seconds between two looks at what other processes hold
 NAMED = 6  # cells in a message
+EXHAUSTED = re.compile("RESOURCE_EXHAUSTED|Out of memory")  # as XLA says it
 MEASURED, ON_DISK, HELD = range(3)
 Arrays = dict[str, np.ndarray]
 Report = Callable[[str, float], None]
@@ -127,11 +129,19 @@ def measure_cells(
     own = list(cells[shard.index :: shard.count])
     if shard.helps:
         own += [c for k, c in enumerate(cells) if k % shard.count != shard.index]
-    done = np.cumsum([cell.work for cell in own])
-    waiting = [(cell, float(d / done[-1])) for cell, d in zip(own, done, strict=True)]
+    waiting, total, told = own, sum(cell.work for cell in own), False
     while waiting:
-        held = [each for each in waiting if _turn(sweep, *each) == HELD]
+        held: list[Cell] = []
+        for place, cell in enumerate(waiting, 1):
+            left = sum(other.work for other in held + waiting[place:])
+            if _turn(sweep, cell, 1 - left / total) == HELD:
+                held.append(cell)
+        done = 1 - sum(cell.work for cell in held) / total
         if len(held) == len(waiting):
+            if not told:
+                names = _listed([cell.name for cell in held])
+                report(f"waits for other processes, which hold {names}", done)
+            told = True
             time.sleep(PAUSE)
         waiting = held
     if jax.process_index() or not shard.sums_up:
@@ -233,10 +243,9 @@ def _arrays(sweep: _Sweep, cell: Cell, share: float, scratch: Path) -> Arrays:
 def _reason(error: Exception) -> str:
     """An error in a line."""
     said = " ".join(str(error).split())
-    exhausted = isinstance(error, jax.errors.JaxRuntimeError) and (
-        "RESOURCE_EXHAUSTED" in said
-    )
-    kind = "out of memory" if exhausted else type(error).__name__
+    kind = type(error).__name__
+    if isinstance(error, jax.errors.JaxRuntimeError) and EXHAUSTED.search(said):
+        kind = "out of memory"
     return f"{kind}: {said[:300]}"
 
 
@@ -247,15 +256,19 @@ def _missing(sweep: _Sweep, missing: list[Cell], total: int) -> str:
         why = sweep.failed.get(cell.name) or store.read_failure(sweep.folder(cell))
         return f"{cell.name} (failed: {why[:80]})" if why else cell.name
 
-    names = ", ".join(map(named, missing[:NAMED]))
-    more = f" and {len(missing) - NAMED} more" if missing[NAMED:] else ""
     hint = "Their failed.json say more; the same command tries them again."
     if not sweep.failed:
         hint = "The last shard, or the same command without --shard, sums up."
     return (
         f"no summary, since {len(missing)} of {total} cells are missing: "
-        f"{names}{more}. {hint}"
+        f"{_listed([named(cell) for cell in missing])}. {hint}"
     )
+
+
+def _listed(names: list[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if names[NAMED:] else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def versions() -> dict[str, str]:
