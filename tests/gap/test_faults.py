@@ -263,6 +263,51 @@ def test_two_processes_stop_at_the_same_step_and_go_on(tmp_path):
     same(arrays_of(tmp_path / "whole"), arrays_of(tmp_path / "cut"))
 
 
+# The second process of a run fails in its cell; the first one is still at it.
+BROKEN = """
+import os, sys, time
+from pathlib import Path
+import jax
+jax.distributed.initialize(f"localhost:{sys.argv[2]}", 2, int(sys.argv[1]))
+from zoo.gap.sweep import Cell, measure_cells
+
+def measure():
+    print("measuring", flush=True)
+    if jax.process_index():
+        raise KeyError("broken")
+    time.sleep(600)
+
+cells, workdir = [Cell("c", 1.0, measure)], Path(sys.argv[3])
+try:
+    measure_cells(cells, workdir, {}, lambda m, s: None)
+except Exception as e:
+    os.write(1, f"{e!r}".encode())
+os._exit(0)
+"""
+
+
+def test_a_failure_in_one_process_of_a_run_ends_it(tmp_path):
+    """Recorded as a failed cell, it would leave the others waiting for ever."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    lines = [[sys.executable, "-c", BROKEN, str(i), port, tmp_path] for i in range(2)]
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    first, second = (
+        subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment)
+        for line in lines
+    )
+    try:
+        said = second.communicate(timeout=60)[0]
+        assert first.poll() is None
+    finally:
+        first.kill()
+        first.communicate()
+        second.kill()
+    assert said.endswith("measuring\nKeyError('broken')")
+    assert not list(tmp_path.rglob("failed.json"))
+
+
 STUCK = """
 import sys, time
 from pathlib import Path
