@@ -122,6 +122,31 @@ def test_a_failure_is_recorded_and_the_sweep_goes_on(tmp_path):
     assert run.names() == {"traj.npz", "run.json"}
 
 
+def test_what_fails_for_another_process_meanwhile_is_not_tried_again(tmp_path):
+    other = Sweep(tmp_path, {1: ValueError("no kernel")})
+    with pytest.raises(Unfinished):
+        other()  # before: no reason not to try
+    run, first = Sweep(tmp_path, other.broken), other.cells[0]
+
+    def slow():
+        with pytest.raises(Unfinished):
+            other(Shard(1, 4))
+        return first.measure()
+
+    (tmp_path / "cells" / "s0" / "run.json").unlink()
+    run.cells[0] = Cell("s0", 1.0, slow)
+    with pytest.raises(Unfinished, match=r"1 of 4 .*: s1 \(failed: ValueError") as e:
+        run()
+    assert e.value.failed == 1
+    assert other.measured == [1, 0]
+    assert run.measured == []
+    assert run.said[1] == "s1: failed for another process: ValueError: no kernel"
+    run.cells = other.cells
+    with pytest.raises(Unfinished):
+        run()
+    assert other.measured == [1, 0, 1]
+
+
 def test_memory_that_xla_lacks_is_called_by_its_name(tmp_path):
     """XLA's own error, for an array of 140 TB."""
     run = Sweep(tmp_path)

@@ -176,6 +176,15 @@ def read_failure(folder: Path) -> str | None:
         return None
 
 
+def failure_version(folder: Path) -> tuple[int, int] | None:
+    """What differs from one record of a failure to the next; None without one."""
+    try:
+        found = (folder / "failed.json").stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 def cell_seconds(folder: Path) -> float:
     """How long a finished cell took to measure, whenever that was."""
     return float(json.loads((folder / "run.json").read_text())["seconds"])

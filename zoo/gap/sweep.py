@@ -27,7 +27,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "neural-tangents", "numpy", "scipy
 PAUSE = 1.0  # seconds between two looks at what other processes hold
 NAMED = 6  # cells in a message
 EXHAUSTED = re.compile("RESOURCE_EXHAUSTED|Out of memory")  # as XLA says it
-MEASURED, ON_DISK, HELD = range(3)
+MEASURED, ON_DISK, HELD, FAILED = range(4)
 Arrays = dict[str, np.ndarray]
 Report = Callable[[str, float], None]
 
@@ -90,6 +90,7 @@ class _Sweep(NamedTuple):
     report: Report
     seen: locks.Seen
     failed: dict[str, str]  # reasons by name
+    records: dict[str, Any]  # of failures, by name, from before this process began
 
     def folder(self, cell: Cell) -> Path:
         return self.workdir / "cells" / cell.name
@@ -112,7 +113,8 @@ def measure_cells(
 
     A cell whose arrays lie in `workdir`, whole and of this configuration, is not
     measured again. In a run of several processes all take part in every cell, and the
-    first one reads, writes and sums up.
+    first one reads, writes and sums up. What fails for another process meanwhile is not
+    tried here as well.
 
     Args:
         cells: in the order in which they are measured.
@@ -125,7 +127,9 @@ def measure_cells(
         Unfinished: a cell failed, or other shards' are not all on disk.
         Preempted: the process was asked to stop.
     """
-    sweep = _Sweep(workdir, config, report, {}, {})
+    sweep = _Sweep(workdir, config, report, {}, {}, {})
+    for cell in cells:
+        sweep.records[cell.name] = store.failure_version(sweep.folder(cell))
     own = list(cells[shard.index :: shard.count])
     if shard.helps:
         own += [c for k, c in enumerate(cells) if k % shard.count != shard.index]
@@ -192,6 +196,11 @@ def _look(
     except store.DamagedError as e:
         sweep.report(f"{e}; measured again", share)
     store.sweep_parts(folder)
+    if store.failure_version(folder) != sweep.records[cell.name]:
+        why = store.read_failure(folder) or "its failed.json is gone"
+        sweep.failed[cell.name] = why
+        sweep.report(f"{cell.name}: failed for another process: {why}", share)
+        return FAILED, None
     return MEASURED, still
 
 
