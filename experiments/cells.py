@@ -1,7 +1,7 @@
 """Flags of programs that measure cells: where results are kept, and which share."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from absl import flags
 
 from experiments import cluster, compiled, edge
 from zoo.gap import store
-from zoo.gap.sweep import Shard
+from zoo.gap.sweep import Shard, Unfinished
 
 flags.disclaim_key_flags()  # the flags belong to the program that calls `define`
 
@@ -86,6 +86,24 @@ def shard(
     if not int(index) < int(count):
         raise ValueError(f"{said} is not allowed: of i/N, i is at least 0 and below N.")
     return Shard(int(index), int(count))
+
+
+def each(*parts: Callable[[], Any]) -> list[Any]:
+    """What the parts of a program return, each of which measures cells.
+
+    Raises:
+        Unfinished: one or more are, after all of them had their turn.
+    """
+    found, missing = [], []
+    for part in parts:
+        try:
+            found.append(part())
+        except Unfinished as e:
+            missing.append(e)
+    if missing:
+        said = " ".join(dict.fromkeys(map(str, missing)))
+        raise Unfinished(said, sum(e.failed for e in missing))
+    return found
 
 
 def _number(environment: Mapping[str, str], name: str, default: int) -> int:

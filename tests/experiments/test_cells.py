@@ -6,7 +6,7 @@ from absl.testing import flagsaver
 
 from experiments import cells
 from experiments.cells import shard
-from zoo.gap.sweep import Shard
+from zoo.gap.sweep import Shard, Unfinished
 
 ARRAY = {
     "SLURM_ARRAY_TASK_ID": "7",
@@ -51,6 +51,25 @@ def test_an_array_with_gaps_is_refused():
 def test_what_is_no_number_is_refused(name, value):
     with pytest.raises(ValueError, match=f"{name}={value} is not allowed: it takes a"):
         shard(None, ARRAY | {name: value})
+
+
+def test_each_part_has_its_turn():
+    """What is missing of one is no reason to leave others to other processes."""
+    asked = []
+
+    def part(name, missing=None):
+        asked.append(name)
+        if missing is not None:
+            raise missing
+        return name
+
+    assert cells.each(lambda: part("a"), lambda: part("b")) == ["a", "b"]
+    first, second = Unfinished("x is missing.", 2), Unfinished("y is missing.", 1)
+    parts = [("a", first), ("b",), ("c", first), ("d", second)]
+    with pytest.raises(Unfinished, match=r"^x is missing\. y is missing\.$") as e:
+        cells.each(*(lambda own=own: part(*own) for own in parts))
+    assert e.value.failed == 5
+    assert asked == ["a", "b", "a", "b", "c", "d"]
 
 
 @pytest.fixture
