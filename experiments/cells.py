@@ -1,7 +1,7 @@
 """Flags of programs that measure cells: where results are kept, and which share."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from absl import flags
 
 from experiments import cluster, compiled, edge
 from zoo.gap import store
-from zoo.gap.sweep import Shard
+from zoo.gap.sweep import Shard, Unfinished
 
 flags.disclaim_key_flags()  # the flags belong to the program that calls `define`
 
@@ -40,10 +40,18 @@ def begin() -> Shard:
     Of processes that were started together the first one sums up.
 
     Raises:
-        ValueError: --shard, or what Slurm says, is no part of a whole.
+        ValueError: --shard, or what Slurm says, is no part of a whole; or
+            --compilation_cache is no folder.
     """
     if flags.FLAGS["compilation_cache"].value is not None:
-        compiled.keep(str(flags.FLAGS["compilation_cache"].value))
+        folder = str(flags.FLAGS["compilation_cache"].value)
+        try:
+            compiled.keep(folder)
+        except OSError as e:
+            raise ValueError(
+                f"--compilation_cache={folder} is not allowed: it takes a folder that "
+                f"is there or can be made ({e.strerror})."
+            ) from e
     alone = jax.distributed.is_initialized()  # or all take part in every cell
     place = (0, 1) if alone else cluster.place()
     return shard(flags.FLAGS["shard"].value, os.environ, place)
@@ -67,7 +75,7 @@ def shard(
         if "SLURM_ARRAY_TASK_ID" not in environment:
             return Shard(*place, sums_up=place[0] == 0, helps=True)
         task, count, first, step = (
-            int(environment.get(f"SLURM_ARRAY_TASK_{name}", default))
+            _number(environment, f"SLURM_ARRAY_TASK_{name}", default)
             for name, default in ARRAY.items()
         )
         given = f"{(task - first) // step}/{count}"
@@ -78,6 +86,31 @@ def shard(
     if not int(index) < int(count):
         raise ValueError(f"{said} is not allowed: of i/N, i is at least 0 and below N.")
     return Shard(int(index), int(count))
+
+
+def each(*parts: Callable[[], Any]) -> list[Any]:
+    """What the parts of a program return, each of which measures cells.
+
+    Raises:
+        Unfinished: one or more are, after all of them had their turn.
+    """
+    found, missing = [], []
+    for part in parts:
+        try:
+            found.append(part())
+        except Unfinished as e:
+            missing.append(e)
+    if missing:
+        said = " ".join(dict.fromkeys(map(str, missing)))
+        raise Unfinished(said, sum(e.failed for e in missing))
+    return found
+
+
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    said = environment.get(name, str(default))
+    if not said.isdecimal():
+        raise ValueError(f"{name}={said} is not allowed: it takes a whole number.")
+    return int(said)
 
 
 def open_workdir(config: dict[str, Any]) -> Path:

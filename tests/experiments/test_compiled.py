@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import jax
+import pytest
 
 from experiments import compiled
 
@@ -46,6 +47,8 @@ def test_programs_are_found_again_and_poisoned_ones_made_anew(tmp_path):
     hits, name, value, _ = run(tmp_path)
     assert hits == 0
     assert [path.name for path in tmp_path.iterdir()] == [name]
+    device = jax.devices()[0]
+    assert name == compiled.machine(device.platform, device.device_kind)
     entries = sorted((tmp_path / name).glob("*-cache"))
     assert len(entries) >= 4
     assert run(tmp_path)[:3] == (len(entries), name, value)
@@ -62,9 +65,20 @@ def test_machines_of_other_kinds_have_folders_of_their_own(tmp_path):
     for can in ("avx avx2", "avx avx2 amx"):
         cpu = tmp_path / "cpuinfo"
         cpu.write_text(f"cpu MHz : {len(can)}\nflags : {can}\ncpu MHz : 1.0\n")
-        names.add(compiled.machine(cpu))
+        names.add(compiled.machine("cpu", "cpu", cpu))
         cpu.write_text(f"cpu MHz : 2.5\nflags : {can}\n")
-        names.add(compiled.machine(cpu))  # the clock goes up and down
+        names.add(compiled.machine("cpu", "cpu", cpu))  # the clock goes up and down
     assert len(names) == 2
-    assert all(name.startswith(f"{jax.devices()[0].platform}-") for name in names)
-    assert compiled.machine(Path("/nowhere")) == compiled.machine(Path("/nowhere"))
+    assert all(name.startswith("cpu-") for name in names)
+    nowhere = Path("/nowhere")
+    assert compiled.machine("cpu", "cpu", nowhere).startswith("cpu-")
+
+
+@pytest.mark.parametrize(
+    ("platform", "kinds"),
+    [("gpu", ("NVIDIA H100 80GB HBM3", "NVIDIA H200")), ("tpu", ("TPU v5", "TPU v5e"))],
+)
+def test_accelerators_of_other_kinds_have_folders_of_their_own(platform, kinds):
+    names = [compiled.machine(platform, kind) for kind in kinds]
+    assert names == [f"{platform}-{kind.replace(' ', '_')}" for kind in kinds]
+    assert compiled.machine(platform, "a/b") == f"{platform}-a_b"  # no folder in it

@@ -1,6 +1,7 @@
 """The program of the equilibria's figures."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -10,9 +11,13 @@ RUN = [sys.executable, "-m", "experiments.equilibrium"]
 
 
 @pytest.mark.slow
-def test_figures_and_numbers(tmp_path):
+def test_figures_and_numbers_of_two_processes(tmp_path):
+    """Each cell is measured by one of them; the first one alone sums up."""
+    logs = tmp_path / "logs"
+    launch = [sys.executable, "-m", "launch.local", f"--logs={logs}", "--"]
     asked = "--widths=8,16 --seeds=2 --kernel_seeds=2 --n_train=4 --steps=3".split()
-    command = [*RUN, *asked, "--sigma_w=0.5", f"--workdir={tmp_path}"]
+    asked += ["--sigma_w=0.5", f"--workdir={tmp_path}"]
+    command = [*launch, "experiments.equilibrium", *asked]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "erf: kernel deviates as m^" in done.stdout
@@ -23,6 +28,14 @@ def test_figures_and_numbers(tmp_path):
     found = json.loads((tmp_path / "equilibrium.json").read_text())
     assert found["steps"][0]["chi1"] == pytest.approx(0.125)
     assert len(found["deviations"]["tanh"]) == 2
+    zero, one = (path.read_text() for path in sorted(logs.glob("*/*.txt")))
+    measured = [re.findall(r"\] (\S+): [\d.]+ s", said) for said in (zero, one)]
+    assert min(map(len, measured)) > 0
+    stored = sorted(path.parent.name for path in tmp_path.rglob("traj.npz"))
+    assert sorted([*measured[0], *measured[1]]) == stored
+    assert len(stored) == 9
+    assert one.endswith("the first process sums up.\n")
+    assert "Figures: " in zero and "Figures: " not in one
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -12,11 +11,13 @@ import time
 import numpy as np
 import pytest
 
+from launch.local import free_port
 from zoo.gap import preemption, segments, store
 from zoo.gap.config import Config
 from zoo.gap.run import Experiment
 from zoo.gap.sweep import Cell, measure_cells
 
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
 # A sweep of 40 small trainings. The parent loads everything once and starts no JAX; its
 # children do, and are killed.
 SWEEP = """
@@ -227,16 +228,14 @@ except Unfinished as e:
 
 def processes(count, workdir, ask="nobody"):
     """The exit status and the last lines of one run's processes."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = str(free.getsockname()[1]) if count > 1 else "none"
+    port = str(free_port()) if count > 1 else "none"
     run = [
         subprocess.Popen(
             [sys.executable, "-c", PROCESS, str(i), port, workdir, ask],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},
+            env=ENVIRONMENT,
         )
         for i in range(count)
     ]
@@ -261,6 +260,47 @@ def test_two_processes_stop_at_the_same_step_and_go_on(tmp_path):
     assert second == "the first process sums up."
     assert processes(1, tmp_path / "whole")[0] == 0
     same(arrays_of(tmp_path / "whole"), arrays_of(tmp_path / "cut"))
+
+
+# The second process of a run fails in its cell; the first one is still at it.
+BROKEN = """
+import os, sys, time
+from pathlib import Path
+import jax
+jax.distributed.initialize(f"localhost:{sys.argv[2]}", 2, int(sys.argv[1]))
+from zoo.gap.sweep import Cell, measure_cells
+
+def measure():
+    print("measuring", flush=True)
+    if jax.process_index():
+        raise KeyError("broken")
+    time.sleep(600)
+
+cells, workdir = [Cell("c", 1.0, measure)], Path(sys.argv[3])
+try:
+    measure_cells(cells, workdir, {}, lambda m, s: None)
+except Exception as e:
+    os.write(1, f"{e!r}".encode())
+os._exit(0)
+"""
+
+
+def test_a_failure_in_one_process_of_a_run_ends_it(tmp_path):
+    """Recorded as a failed cell, it would leave the others waiting for ever."""
+    line, port = [sys.executable, "-c", BROKEN], str(free_port())
+    options = {"stdout": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
+    first, second = (
+        subprocess.Popen([*line, str(i), port, tmp_path], **options) for i in range(2)
+    )
+    with first, second:
+        try:
+            said = second.communicate(timeout=60)[0]
+            assert first.poll() is None
+        finally:
+            first.kill()
+            second.kill()
+    assert said.endswith("measuring\nKeyError('broken')")
+    assert not list(tmp_path.rglob("failed.json"))
 
 
 STUCK = """
@@ -342,8 +382,11 @@ def test_a_read_only_folder_is_said_and_read(disk, tmp_path):
     store.open_workdir(tmp_path, {})
     cells = large_cells(measured)[:2]
     measure_cells(cells[:1], tmp_path, {}, lambda m, s: None)
+    store.write_text(tmp_path / "flags.txt", "--a=1")
     disk("ro")
     try:
+        store.open_workdir(tmp_path, {})
+        store.write_text(tmp_path / "flags.txt", "--a=1")
         measure_cells(cells[:1], tmp_path, {}, lambda m, s: None)  # all is there
         with pytest.raises(OSError, match="Read-only") as e:
             measure_cells(cells, tmp_path, {}, lambda m, s: None)

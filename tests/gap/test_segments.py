@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from zoo.gap import preemption, segments
+from zoo.gap import preemption, segments, store
 from zoo.gap.config import Config
 from zoo.gap.run import Experiment
+from zoo.gap.sweep import Cell, measure_cells
 
 # Momentum is a memory that steps change, and batches come in an order.
 CONFIG = Config(
@@ -99,3 +100,58 @@ def test_a_long_training_is_stored_now_and_then(
     assert [folder.name for folder in scratch.iterdir()] == ["24"]
     monkeypatch.setattr(preemption, "reached", lambda place: False)
     same(whole, experiment.measure(8, np.arange(4), scratch))
+
+
+def halve(files):
+    for path in files:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_bit(files):
+    path = max(files, key=lambda path: path.stat().st_size)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def delete(files):
+    for path in files:
+        path.unlink()
+
+
+DAMAGES = {
+    "data are truncated": (halve, "d/*"),
+    "a bit is flipped": (flip_a_bit, "*"),
+    "metadata are missing": (delete, "*METADATA"),
+    "all files are missing": (delete, "*"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # Orbax's, of what it misses
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_said_and_dropped(
+    experiment, whole, tmp_path, cut, damage
+):
+    said = []
+
+    def measure():
+        cell = Cell(
+            "c", 1.0, lambda at: experiment.measure(8, np.arange(4), at), resumes=True
+        )
+        return measure_cells([cell], tmp_path, {}, lambda m, s: said.append(m))[0]
+
+    store.open_workdir(tmp_path, {})
+    cut(1)
+    with pytest.raises(preemption.Preempted):
+        measure()
+    scratch = tmp_path / "cells" / "c" / "checkpoint"
+    harm, which = DAMAGES[damage]
+    files = [path for path in scratch.rglob(which) if path.is_file()]
+    assert files
+    harm(files)
+    cut(10**6)
+    same(whole, measure()[0])
+    assert said[0] == "c: goes on from its checkpoint"
+    assert said[1].startswith("c: its checkpoint is damaged (")
+    assert said[1].endswith("); begun anew")
+    assert not scratch.exists()

@@ -16,7 +16,7 @@ CONFIG = {"widths": [1, 2], "rate": None}
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
     path = tmp_path / "a.json"
     store.write_json(path, {"x": 1})
-    with pytest.raises(OSError, match="disk"), store.atomic(path) as file:
+    with pytest.raises(OSError, match="disk"), store.streamed(path) as file:
         file.write(b"half")
         raise OSError(28, "disk full")
     assert json.loads(path.read_text()) == {"x": 1}
@@ -87,9 +87,10 @@ def test_unusable_workdir_is_refused(tmp_path):
     with pytest.raises(store.WorkdirError, match="cannot be used"):
         store.open_workdir(tmp_path / "file", CONFIG)
     (tmp_path / "w").mkdir()
-    for text in ("{", "[1]"):
-        (tmp_path / "w" / "config.json").write_text(text)
-        with pytest.raises(store.WorkdirError, match="cannot be used"):
+    damages = {b"": "damaged", b"{": "damaged", b"\xff": "damaged", b"[1]": "not a ru"}
+    for text, said in damages.items():
+        (tmp_path / "w" / "config.json").write_bytes(text)
+        with pytest.raises(store.WorkdirError, match=f"its config.json is {said}"):
             store.open_workdir(tmp_path / "w", CONFIG)
 
 
@@ -112,7 +113,7 @@ def test_only_our_own_litter_is_swept(tmp_path):
 
 def test_what_a_living_process_writes_is_not_swept(tmp_path):
     """A second launch on the folder, in the instant in which the first one writes."""
-    with store.atomic(tmp_path / "a.json") as file:
+    with store.streamed(tmp_path / "a.json") as file:
         file.write(b"whole")
         store.open_workdir(tmp_path, CONFIG)
     assert (tmp_path / "a.json").read_bytes() == b"whole"

@@ -4,6 +4,7 @@ import functools
 import json
 import re
 import threading
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,7 @@ class Sweep:
 
     def __init__(self, workdir, broken=()):
         store.open_workdir(workdir, CONFIG)
-        self.workdir, self.measured, self.said = workdir, [], []
+        self.workdir, self.measured, self.said, self.shares = workdir, [], [], []
         self.broken = dict(broken)
         self.cells = [
             Cell(f"s{seed}", 1.0, functools.partial(self.measure, seed))
@@ -50,10 +51,13 @@ class Sweep:
         return {"f": np.asarray(outputs(seed))}
 
     def __call__(self, shard=sweep.WHOLE):
-        self.measured, self.said = [], []
-        found, _ = measure_cells(
-            self.cells, self.workdir, CONFIG, lambda m, s: self.said.append(m), shard
-        )
+        self.measured, self.said, self.shares = [], [], []
+
+        def report(message, share):
+            self.said.append(message)
+            self.shares.append(share)
+
+        found, _ = measure_cells(self.cells, self.workdir, CONFIG, report, shard)
         return [arrays["f"] for arrays in found]
 
     def names(self):
@@ -118,6 +122,31 @@ def test_a_failure_is_recorded_and_the_sweep_goes_on(tmp_path):
     assert run.names() == {"traj.npz", "run.json"}
 
 
+def test_what_fails_for_another_process_meanwhile_is_not_tried_again(tmp_path):
+    other = Sweep(tmp_path, {1: ValueError("no kernel")})
+    with pytest.raises(Unfinished):
+        other()  # before: no reason not to try
+    run, first = Sweep(tmp_path, other.broken), other.cells[0]
+
+    def slow():
+        with pytest.raises(Unfinished):
+            other(Shard(1, 4))
+        return first.measure()
+
+    (tmp_path / "cells" / "s0" / "run.json").unlink()
+    run.cells[0] = Cell("s0", 1.0, slow)
+    with pytest.raises(Unfinished, match=r"1 of 4 .*: s1 \(failed: ValueError") as e:
+        run()
+    assert e.value.failed == 1
+    assert other.measured == [1, 0]
+    assert run.measured == []
+    assert run.said[1] == "s1: failed for another process: ValueError: no kernel"
+    run.cells = other.cells
+    with pytest.raises(Unfinished):
+        run()
+    assert other.measured == [1, 0, 1]
+
+
 def test_memory_that_xla_lacks_is_called_by_its_name(tmp_path):
     """XLA's own error, for an array of 140 TB."""
     run = Sweep(tmp_path)
@@ -130,6 +159,32 @@ def test_memory_that_xla_lacks_is_called_by_its_name(tmp_path):
     with pytest.raises(Unfinished, match=r"s0 \(failed: out of memory: RESOURCE_EXH"):
         run()
     assert run.measured == [1, 2, 3]
+
+
+def test_memory_that_the_system_lacks_is_called_by_its_name(tmp_path):
+    """XLA's error for a program whose argument could not be had: 4 GB, of 1 GB left."""
+    resource = pytest.importorskip("resource")
+    run, before = Sweep(tmp_path), resource.getrlimit(resource.RLIMIT_AS)
+    pages = Path("/proc/self/statm")
+    if not pages.exists():
+        pytest.skip("the system does not say what this process has")
+    key, shape = jax.random.key(0), (2**15, 2**15)
+    draw = jax.jit(lambda key: jax.random.normal(key, shape)).lower(key).compile()
+    drawn = jax.ShapeDtypeStruct(shape, jnp.float32)
+    total = jax.jit(jnp.sum).lower(drawn).compile()
+
+    def too_large():
+        held = int(pages.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (held + 2**30, before[1]))
+        try:
+            return {"f": np.asarray(total(draw(key)))}
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
+
+    run.cells[0] = Cell("s0", 1.0, too_large)
+    with pytest.raises(Unfinished, match=r"s0 \(failed: out of memory: ") as e:
+        run()
+    assert "RESOURCE_EXHAUSTED" not in str(e.value)
 
 
 def test_a_damaged_cell_is_said_and_measured_again(tmp_path):
@@ -159,12 +214,13 @@ def test_what_another_process_holds_is_come_back_to(tmp_path, monkeypatch):
     thread = threading.Thread(target=another)
     thread.start()
     assert began.wait(60)
-    last = run.cells[3]
-    run.cells[3] = last._replace(measure=lambda: (release.set(), last.measure())[1])
+    threading.Timer(0.5, release.set).start()
     np.testing.assert_array_equal(run(), expected())
     thread.join()
     assert run.measured == [0, 2, 3]
-    assert run.said[-1] == "s1: on disk"
+    told = "waits for other processes, which hold s1"
+    assert run.said[3:] == [told, "s1: on disk"]  # once, at many looks
+    assert run.shares == [0.25, 0.5, 0.75, 0.75, 1.0]
 
 
 def test_a_result_of_a_process_that_lost_its_place_is_dropped(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ progress with Orbax, as it does now and then in a training that takes long.
 """
 
 import contextlib
+import hashlib
 import shutil
 import time
 import warnings
@@ -22,12 +23,13 @@ import numpy as np
 from jaxtyping import Array, Int
 from orbax.checkpoint import v1 as ocp
 
-from zoo.gap import preemption
+from zoo.gap import preemption, store
 from zoo.gap.processes import agreed
 
 SEGMENT = 3.0  # seconds between two places to stop
 GROWTH = 8  # of a segment over the one before it, at most
 SAVE = 600  # seconds between two checkpoints of a training that nobody stops
+DIGEST = "sha256.txt"  # of all other files of a checkpoint, written after them
 
 
 class Progress(NamedTuple):
@@ -139,6 +141,8 @@ def train(
 
     Raises:
         Preempted: the run was asked to stop, and the progress is stored.
+        DamagedError: the checkpoint cannot be gone on from, in all processes alike;
+            without it (`forget`) the training begins anew.
     """
     last = int(times[-1])
     if scratch is None:
@@ -149,7 +153,7 @@ def train(
         saver, place, size, began = None, _Place(), 1, time.monotonic()
         if agreed(scratch.exists()):
             saver = stack.enter_context(_checkpointer(scratch))
-            progress, place = _load(saver, progress)
+            progress, place = _load(saver, scratch, progress)
         while place.part < parts:
             stop, start = min(max(place.step, 0) + size, last), time.monotonic()
             between = bounds(times, place.step, stop)
@@ -168,7 +172,7 @@ def train(
             if saver is None and agreed(stopping or time.monotonic() - began > SAVE):
                 saver = stack.enter_context(_checkpointer(scratch))
             if saver is not None:
-                _save(saver, number, progress, place, stopping)
+                _save(saver, scratch, number, progress, place, stopping)
             if stopping:
                 raise preemption.Preempted
         return progress
@@ -206,6 +210,7 @@ def _leaves(tree: Any) -> dict[str, Any]:
 
 def _save(
     saver: Any,
+    scratch: Path,
     number: int,
     progress: Any,
     place: _Place,
@@ -214,21 +219,53 @@ def _save(
     """Stores the progress, if a policy or a request to stop says so."""
     said = {"leaves": _leaves(progress), "place": np.asarray(place)}
     try:
-        saver.save(number, said, force=stopping)
+        if saver.save(number, said, force=stopping) and jax.process_index() == 0:
+            folder = scratch / str(number)
+            store.write_text(folder / DIGEST, _digest(folder))
     except (OSError, ValueError) as e:  # a full disk is no reason to lose a training
         said = " ".join(str(e).split())[:300]
         warnings.warn(f"no checkpoint could be stored: {said}", stacklevel=2)
 
 
-def _load(saver: Any, progress: Any) -> tuple[Any, _Place]:
+def _load(saver: Any, scratch: Path, progress: Any) -> tuple[Any, _Place]:
     """The progress that is stored; that of the start where there is none."""
     if saver.latest is None:
         return progress, _Place()
+    if not agreed(_is_sound(scratch / str(saver.latest.step))):
+        raise store.DamagedError("its checkpoint is damaged (its checksum differs)")
     wanted = {"leaves": _leaves(progress), "place": np.zeros(2, int)}
-    found = saver.load(saver.latest, jax.tree.map(_shape, wanted))
+    try:
+        found = saver.load(saver.latest, jax.tree.map(_shape, wanted))
+    except Exception as e:  # Orbax has its own for everything that may be missing
+        if store.is_fault(e) or isinstance(e, MemoryError):
+            raise
+        said = f"{type(e).__name__}: {' '.join(str(e).split())[:100]}"
+        raise store.DamagedError(f"its checkpoint is damaged ({said})") from e
     leaves, tree = jax.tree.flatten(progress)
     new = [found["leaves"].get(str(i), leaf) for i, leaf in enumerate(leaves)]
     return jax.tree.unflatten(tree, new), _Place(*map(int, found["place"]))
+
+
+def _is_sound(folder: Path) -> bool:
+    """Whether a checkpoint is what was stored.
+
+    That of a process that was killed before it wrote the digest is whole all the same.
+    """
+    path = folder / DIGEST
+    if jax.process_index() or not path.exists():  # the first process says it
+        return True
+    return path.read_bytes() == _digest(folder).encode()
+
+
+def _digest(folder: Path) -> str:
+    """Of the names and contents of a checkpoint's files."""
+    total = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != DIGEST and store.PART not in path.name:
+            with path.open("rb") as file:
+                own = hashlib.file_digest(file, "sha256").hexdigest()
+            total.update(f"{path.relative_to(folder)} {own}\n".encode())
+    return total.hexdigest()
 
 
 def _shape(leaf: Any) -> Any:

@@ -12,6 +12,7 @@ Several processes may use a folder at once; one at a time writes a cell (`locks`
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import math
 import os
@@ -36,7 +37,7 @@ class WorkdirError(Exception):
 
 
 class DamagedError(WorkdirError):
-    """A finished cell is not what was stored; the message says how, in one line."""
+    """A cell, or a checkpoint, is not what was stored; the message says how."""
 
 
 def is_fault(error: Exception) -> bool:
@@ -46,6 +47,20 @@ def is_fault(error: Exception) -> bool:
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
+    """A binary file, in memory, that appears at `path` when the block ends.
+
+    What is there already is not written again: of a finished folder a disk that can
+    only be read is enough.
+    """
+    file = io.BytesIO()
+    yield file
+    if not (path.is_file() and path.read_bytes() == file.getvalue()):
+        with streamed(path) as whole:
+            whole.write(file.getvalue())
+
+
+@contextlib.contextmanager
+def streamed(path: Path) -> Iterator[BinaryIO]:
     """A binary file that appears at `path` when the block ends without an error."""
     handle, part = _new_part(path.parent)
     try:
@@ -111,13 +126,23 @@ def open_workdir(workdir: Path, config: dict[str, Any]) -> None:
     path = workdir / "config.json"
     try:
         if path.exists():
-            _check_same(workdir, json.loads(path.read_text()), config)
+            _check_same(workdir, _config(path), config)
         (workdir / "cells").mkdir(parents=True, exist_ok=True)
         sweep_parts(workdir)
         if not path.exists():
             write_json(path, config)
-    except (OSError, json.JSONDecodeError) as e:
+    except OSError as e:
         raise WorkdirError(f"--workdir={workdir} cannot be used: {e}.") from e
+
+
+def _config(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as e:
+        raise WorkdirError(
+            f"--workdir={path.parent} cannot be used: its {path.name} is damaged "
+            f"({e}). Take another folder; or delete that file if it is of this run."
+        ) from e
 
 
 def _check_same(workdir: Path, held: Any, wanted: dict) -> None:
@@ -138,7 +163,7 @@ def write_cell(folder: Path, config: dict, arrays: dict, run: dict) -> None:
     """Stores a finished cell: arrays first, then the `run.json` that vouches."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.json").unlink(missing_ok=True)
-    with atomic(folder / "traj.npz") as file:
+    with streamed(folder / "traj.npz") as file:
         np.savez(file, **arrays)
     run = run | {"config": config, "sha256": _checksum(folder / "traj.npz")}
     write_json(folder / "run.json", run)
@@ -174,6 +199,15 @@ def read_failure(folder: Path) -> str | None:
         return str(json.loads((folder / "failed.json").read_text())["reason"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def failure_version(folder: Path) -> tuple[int, int] | None:
+    """What differs from one record of a failure to the next; None without one."""
+    try:
+        found = (folder / "failed.json").stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def cell_seconds(folder: Path) -> float:

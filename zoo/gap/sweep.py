@@ -8,6 +8,7 @@ cell that fails is recorded, and the others go on; only a whole sweep is summed 
 import contextlib
 import importlib.metadata
 import platform
+import re
 import subprocess
 import time
 import traceback
@@ -25,7 +26,8 @@ from zoo.gap.processes import agreed
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "neural-tangents", "numpy", "scipy")
 PAUSE = 1.0  # seconds between two looks at what other processes hold
 NAMED = 6  # cells in a message
-MEASURED, ON_DISK, HELD = range(3)
+EXHAUSTED = re.compile("RESOURCE_EXHAUSTED|Out of memory")  # as XLA says it
+MEASURED, ON_DISK, HELD, FAILED = range(4)
 Arrays = dict[str, np.ndarray]
 Report = Callable[[str, float], None]
 
@@ -88,6 +90,7 @@ class _Sweep(NamedTuple):
     report: Report
     seen: locks.Seen
     failed: dict[str, str]  # reasons by name
+    records: dict[str, Any]  # of failures, by name, from before this process began
 
     def folder(self, cell: Cell) -> Path:
         return self.workdir / "cells" / cell.name
@@ -110,7 +113,8 @@ def measure_cells(
 
     A cell whose arrays lie in `workdir`, whole and of this configuration, is not
     measured again. In a run of several processes all take part in every cell, and the
-    first one reads, writes and sums up.
+    first one reads, writes and sums up. What fails for another process meanwhile is not
+    tried here as well.
 
     Args:
         cells: in the order in which they are measured.
@@ -123,15 +127,25 @@ def measure_cells(
         Unfinished: a cell failed, or other shards' are not all on disk.
         Preempted: the process was asked to stop.
     """
-    sweep = _Sweep(workdir, config, report, {}, {})
+    sweep = _Sweep(workdir, config, report, {}, {}, {})
+    for cell in cells:
+        sweep.records[cell.name] = store.failure_version(sweep.folder(cell))
     own = list(cells[shard.index :: shard.count])
     if shard.helps:
         own += [c for k, c in enumerate(cells) if k % shard.count != shard.index]
-    done = np.cumsum([cell.work for cell in own])
-    waiting = [(cell, float(d / done[-1])) for cell, d in zip(own, done, strict=True)]
+    waiting, total, told = own, sum(cell.work for cell in own), False
     while waiting:
-        held = [each for each in waiting if _turn(sweep, *each) == HELD]
+        held: list[Cell] = []
+        for place, cell in enumerate(waiting, 1):
+            left = sum(other.work for other in held + waiting[place:])
+            if _turn(sweep, cell, 1 - left / total) == HELD:
+                held.append(cell)
+        done = 1 - sum(cell.work for cell in held) / total
         if len(held) == len(waiting):
+            if not told:
+                names = _listed([cell.name for cell in held])
+                report(f"waits for other processes, which hold {names}", done)
+            told = True
             time.sleep(PAUSE)
         waiting = held
     if jax.process_index() or not shard.sums_up:
@@ -182,6 +196,11 @@ def _look(
     except store.DamagedError as e:
         sweep.report(f"{e}; measured again", share)
     store.sweep_parts(folder)
+    if store.failure_version(folder) != sweep.records[cell.name]:
+        why = store.read_failure(folder) or "its failed.json is gone"
+        sweep.failed[cell.name] = why
+        sweep.report(f"{cell.name}: failed for another process: {why}", share)
+        return FAILED, None
     return MEASURED, still
 
 
@@ -189,10 +208,8 @@ def _measure(sweep: _Sweep, cell: Cell, share: float, still: Any) -> int:
     """Measures a cell that is held, and stores it, or why it failed."""
     folder, began = sweep.folder(cell), time.monotonic()
     scratch = folder / "checkpoint"
-    if scratch.exists():
-        sweep.report(f"{cell.name}: goes on from its checkpoint", share)
     try:
-        arrays = cell.measure(scratch) if cell.resumes else cell.measure()
+        arrays = _arrays(sweep, cell, share, scratch)
         about = cell.about()
     except preemption.Preempted:
         raise
@@ -217,13 +234,27 @@ def _measure(sweep: _Sweep, cell: Cell, share: float, still: Any) -> int:
     return MEASURED
 
 
+def _arrays(sweep: _Sweep, cell: Cell, share: float, scratch: Path) -> Arrays:
+    """What a cell measures, from its checkpoint on if that is sound."""
+    if not cell.resumes:
+        return cell.measure()
+    if scratch.exists():
+        sweep.report(f"{cell.name}: goes on from its checkpoint", share)
+    try:
+        return cell.measure(scratch)
+    except store.DamagedError as e:  # in all processes, before any training
+        sweep.report(f"{cell.name}: {e}; begun anew", share)
+    if jax.process_index() == 0:
+        segments.forget(scratch)
+    return cell.measure(scratch)
+
+
 def _reason(error: Exception) -> str:
     """An error in a line."""
     said = " ".join(str(error).split())
-    exhausted = isinstance(error, jax.errors.JaxRuntimeError) and (
-        "RESOURCE_EXHAUSTED" in said
-    )
-    kind = "out of memory" if exhausted else type(error).__name__
+    kind = type(error).__name__
+    if isinstance(error, jax.errors.JaxRuntimeError) and EXHAUSTED.search(said):
+        kind = "out of memory"
     return f"{kind}: {said[:300]}"
 
 
@@ -234,15 +265,19 @@ def _missing(sweep: _Sweep, missing: list[Cell], total: int) -> str:
         why = sweep.failed.get(cell.name) or store.read_failure(sweep.folder(cell))
         return f"{cell.name} (failed: {why[:80]})" if why else cell.name
 
-    names = ", ".join(map(named, missing[:NAMED]))
-    more = f" and {len(missing) - NAMED} more" if missing[NAMED:] else ""
     hint = "Their failed.json say more; the same command tries them again."
     if not sweep.failed:
         hint = "The last shard, or the same command without --shard, sums up."
     return (
         f"no summary, since {len(missing)} of {total} cells are missing: "
-        f"{names}{more}. {hint}"
+        f"{_listed([named(cell) for cell in missing])}. {hint}"
     )
+
+
+def _listed(names: list[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if names[NAMED:] else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def versions() -> dict[str, str]:
