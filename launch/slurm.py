@@ -133,8 +133,8 @@ def main(line: list[str]) -> int:
     limit = seconds(TIME.value or "")
     if limit is not None and limit <= NOTICE_SECONDS:
         command.fail(
-            f"--time={TIME.value} is not allowed: that is {limit} s, and a task is told "
-            f"{NOTICE_SECONDS} s before its end to save.",
+            f"--time={TIME.value} is not allowed: that is {limit} s, and a task is "
+            f"told {NOTICE_SECONDS} s before its end to save.",
             2,
         )
     text = script(line)
