@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+import jax
 from absl import app, flags, logging
 
 from experiments import cluster
@@ -77,6 +78,8 @@ def listen() -> None:
     sys.unraisablehook = unraisable
     preemption.listen(grace=0.0)  # to wait for other processes can take minutes
     cluster.start()
+    if jax.distributed.is_initialized():
+        signal.set_wakeup_fd(-1)  # from here on it is JAX that listens
     preemption.listen()
 
 

@@ -19,7 +19,10 @@ def fail(message: object, status: int = 1) -> NoReturn:
     sys.exit(status)
 
 
-def on_request_to_stop(handler: Callable[[int, FrameType | None], object]) -> None:
+Handler = Callable[[int, FrameType | None], object] | signal.Handlers
+
+
+def on_request_to_stop(handler: Handler) -> None:
     """Calls it at Ctrl-C, at SIGTERM, and when the terminal goes (not under nohup)."""
     numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

@@ -96,7 +96,8 @@ def wait(running: list[subprocess.Popen], log: Path, signals: list[int]) -> int 
             if not command.show(shown.read()):
                 signals.append(signal.SIGTERM)
             if failed is None and any(codes):
-                failed = next(i for i, code in enumerate(codes) if code)
+                # Of several at once one that a signal ended (below 0) is the cause.
+                failed = min((code, i) for i, code in enumerate(codes) if code)[1]
                 signals.append(signal.SIGTERM)
                 if codes[failed] != command.AGAIN:
                     kill_at = time.monotonic() + GRACE_SECONDS
@@ -137,8 +138,8 @@ def main(line: list[str]) -> int:
         command.fail(f"--logs={LOGS.value} cannot be used: {e}.")
     logs = [folder / f"{process}.txt" for process in range(PROCESSES.value)]
     signals: list[int] = []
-    hang_up = {signal.SIGHUP: signal.SIGTERM}
-    command.on_request_to_stop(lambda n, _: signals.append(hang_up.get(n, n)))
+    handed_on = {int(signal.SIGHUP): int(signal.SIGTERM)}
+    command.on_request_to_stop(lambda n, _: signals.append(handed_on.get(n, n)))
     running = start(line, logs)
     failed = wait(running, logs[0], signals)
     if failed is None:

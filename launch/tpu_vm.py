@@ -25,12 +25,12 @@ from absl import flags
 
 from launch import command, tpu_host
 
-NAME = flags.DEFINE_string("name", None, "Of the TPU.")
-ZONE = flags.DEFINE_string("zone", None, "Of Google Cloud.")
+NAME = flags.DEFINE_string("name", "", "Of the TPU.")
+ZONE = flags.DEFINE_string("zone", "", "Of Google Cloud.")
 KIND = flags.DEFINE_string(
-    "accelerator_type", None, "As v5litepod-8; a machine type of --api=gce."
+    "accelerator_type", "", "As v5litepod-8; a machine type of --api=gce."
 )
-BUCKET = flags.DEFINE_string("bucket", None, "gs://..., for results.")
+BUCKET = flags.DEFINE_string("bucket", "", "gs://..., for results.")
 SPOT = flags.DEFINE_bool("spot", False, "Cheaper, and may be preempted.")
 PROJECT = flags.DEFINE_string("project", None, "Default: gcloud's own.")
 VERSION = flags.DEFINE_string("runtime_version", None, "Default: by accelerator type.")
