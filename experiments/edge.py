@@ -1,9 +1,12 @@
 """The edge between a user and the library: flags in, one line per error out."""
 
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import jax
 from absl import app, flags, logging
 
 from experiments import cluster
@@ -13,6 +16,7 @@ from zoo.gap.sweep import Unfinished
 
 PLACE = ("shard", "compilation_cache")  # flags that say who measures, not what
 MOST_FAILED = 63  # as an exit status; higher ones have other meanings
+INTERRUPTED = "interrupted; the same command goes on from what was finished."
 
 
 def fail(message: object, status: int = 1) -> NoReturn:
@@ -43,8 +47,7 @@ def run(main: Callable[[], None]) -> None:
 
     def guarded(argv: Sequence[str]) -> None:
         try:
-            cluster.start()
-            preemption.listen()
+            listen()
             main()
         except Unfinished as e:
             if e.failed:
@@ -62,10 +65,30 @@ def run(main: Callable[[], None]) -> None:
                 "command goes on from it."
             )
         except KeyboardInterrupt:
-            fail("interrupted; the same command goes on from what was finished.", 130)
+            fail(INTERRUPTED, 130)
 
     with cluster.no_farewell():
         app.run(guarded, flags_parser=parse_flags)
+
+
+def listen() -> None:
+    """Starts jax.distributed, if need be; from now on signals end the run in order."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.unraisablehook = unraisable
+    preemption.listen(grace=0.0)  # to wait for other processes can take minutes
+    cluster.start()
+    if jax.distributed.is_initialized():
+        signal.set_wakeup_fd(-1)  # from here on it is JAX that listens
+    preemption.listen()
+
+
+def unraisable(lost: Any) -> None:
+    """Ends the program if Ctrl-C came in a callback, whose exceptions Python drops."""
+    if lost.exc_type is KeyboardInterrupt:
+        os.write(2, f"error: {INTERRUPTED}\n".encode())
+        os._exit(130)
+    sys.__unraisablehook__(lost)
 
 
 def flags_text() -> str:

@@ -1,8 +1,11 @@
 """What the launchers share: a command after their own flags, errors of one line."""
 
 import importlib.util
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import NoReturn
 
 from absl import app, flags, logging
@@ -14,6 +17,29 @@ def fail(message: object, status: int = 1) -> NoReturn:
     """Ends the program with one line on standard error."""
     print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
     sys.exit(status)
+
+
+Handler = Callable[[int, FrameType | None], object] | signal.Handlers
+
+
+def on_request_to_stop(handler: Handler) -> None:
+    """Calls it at Ctrl-C, at SIGTERM, and when the terminal goes (not under nohup)."""
+    numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        numbers.remove(signal.SIGHUP)
+    for number in numbers:
+        signal.signal(number, handler)
+
+
+def show(text: str) -> bool:
+    """Prints it; False where nobody reads any more: what follows goes nowhere."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:

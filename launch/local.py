@@ -3,12 +3,14 @@
     python -m launch.local --processes=2 --devices_per_process=4 -- \\
         experiments.lazy_gap --arch=mlp --workdir=runs/lazy_gap
 
-They are one run of jax.distributed on CPUs (gloo, localhost). Each process writes into
-a file of its own, and process 0 to the terminal too. Where one fails the others are
-stopped; SIGTERM and Ctrl-C reach them all; the exit status is that of the first that
-failed, so that 75 still means: saved, run me again.
+They share the cells of the folder; with --mesh they are one run of jax.distributed (on
+CPUs by gloo). Each process writes into a file of its own, and process 0 to the terminal
+too. Where one fails the others are stopped; SIGTERM and Ctrl-C reach them all, and none
+outlives the launcher; the exit status is that of the first that failed, so that 75
+still means: saved, run me again.
 """
 
+import ctypes
 import os
 import signal
 import socket
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from absl import flags
@@ -30,6 +33,7 @@ LOGS = flags.DEFINE_string("logs", "runs/logs", "Folder of the processes' output
 
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL, once a process has failed
+PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that comes when the parent is gone
 
 
 def free_port() -> int:
@@ -53,6 +57,10 @@ def start(line: list[str], logs: list[Path]) -> list[subprocess.Popen]:
     """The processes, each a session of its own: a Ctrl-C comes from here alone."""
     address = f"localhost:{free_port()}"
     running = []
+    orphaned = None
+    if sys.platform == "linux":
+        kernel = ctypes.CDLL(None)
+        orphaned = partial(kernel.prctl, PR_SET_PDEATHSIG, int(signal.SIGTERM))
     for process, path in enumerate(logs):
         with path.open("wb") as log:
             running.append(
@@ -63,6 +71,7 @@ def start(line: list[str], logs: list[Path]) -> list[subprocess.Popen]:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
+                    preexec_fn=orphaned,
                 )
             )
     return running
@@ -84,10 +93,11 @@ def wait(running: list[subprocess.Popen], log: Path, signals: list[int]) -> int 
     with log.open(errors="replace") as shown:
         while True:
             codes = [process.poll() for process in running]
-            sys.stdout.write(shown.read())
-            sys.stdout.flush()
+            if not command.show(shown.read()):
+                signals.append(signal.SIGTERM)
             if failed is None and any(codes):
-                failed = next(i for i, code in enumerate(codes) if code)
+                # Of several at once one that a signal ended (below 0) is the cause.
+                failed = min((code, i) for i, code in enumerate(codes) if code)[1]
                 signals.append(signal.SIGTERM)
                 if codes[failed] != command.AGAIN:
                     kill_at = time.monotonic() + GRACE_SECONDS
@@ -128,8 +138,8 @@ def main(line: list[str]) -> int:
         command.fail(f"--logs={LOGS.value} cannot be used: {e}.")
     logs = [folder / f"{process}.txt" for process in range(PROCESSES.value)]
     signals: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: signals.append(received))
+    handed_on = {int(signal.SIGHUP): int(signal.SIGTERM)}
+    command.on_request_to_stop(lambda n, _: signals.append(handed_on.get(n, n)))
     running = start(line, logs)
     failed = wait(running, logs[0], signals)
     if failed is None:

@@ -4,12 +4,14 @@ r"""The same command as a Slurm job: an array of shards, or processes on several
         --sbatch=--gpus-per-task=1 -- experiments.lazy_gap --arch=mlp --workdir=runs/gap
 
 Writes a batch script and submits it. Each of the --array's tasks measures its shard of
-the cells, and the last one sums up; --nodes=2 is one job of one process a node instead,
-which jax.distributed brings together. A task that is preempted, or whose time is nearly
-over, is told by SIGTERM, saves, ends with status 75 and is queued again.
+the cells, and the last one sums up; --nodes=2 is one job of one process a node instead:
+they share the cells, or with --mesh are one run of jax.distributed. A task that is
+preempted, or whose time is nearly over, is told by SIGTERM, saves, ends with status 75
+and is queued again.
 """
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -47,7 +49,6 @@ job=$SLURM_JOB_ID
 if [ -n "${{SLURM_ARRAY_JOB_ID:-}}" ]; then
     job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
 fi
-trap : TERM # this script outlives the program, which saves
 {setup}srun --kill-on-bad-exit=0 {program}
 status=$?
 if [ "$status" -eq {again} ]; then
@@ -56,6 +57,23 @@ if [ "$status" -eq {again} ]; then
 fi
 exit "$status"
 """
+
+
+def seconds(text: str) -> int | None:
+    """Of a time as Slurm reads it; None where it has no end or is not understood.
+
+    Examples:
+        >>> [seconds(t) for t in ("2", "2:30", "1:0:0", "1-0", "1-0:1", "1-0:0:1", "0")]
+        [120, 150, 3600, 86400, 86460, 86401, None]
+    """
+    if not re.fullmatch(r"\d+(:\d+){0,2}|\d+-\d+(:\d+){0,2}", text):
+        return None
+    days, dash, rest = text.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if not dash and len(parts) < 3:
+        parts = [0, *parts]  # minutes come first
+    hours, minutes, last = (*parts, 0, 0)[:3]
+    return (((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + last) or None
 
 
 def directives(name: str) -> list[str]:
@@ -71,8 +89,8 @@ def directives(name: str) -> list[str]:
         f"--signal=TERM@{NOTICE_SECONDS}",
         "--requeue",
         "--open-mode=append",
-        f"--chdir={Path.cwd()}",
-        f"--output={Path(LOGS.value).absolute() / f'{name}-{task}.txt'}",
+        shlex.quote(f"--chdir={Path.cwd()}"),
+        shlex.quote(f"--output={Path(LOGS.value).absolute() / f'{name}-{task}.txt'}"),
         *SBATCH.value,
     ]
 
@@ -110,6 +128,13 @@ def main(line: list[str]) -> int:
         command.fail(
             f"--array={ARRAY.value} and --nodes={NODES.value} are not allowed "
             "together: shards are independent jobs, nodes are one.",
+            2,
+        )
+    limit = seconds(TIME.value or "")
+    if limit is not None and limit <= NOTICE_SECONDS:
+        command.fail(
+            f"--time={TIME.value} is not allowed: that is {limit} s, and a task is "
+            f"told {NOTICE_SECONDS} s before its end to save.",
             2,
         )
     text = script(line)

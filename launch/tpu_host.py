@@ -1,6 +1,7 @@
 """What every host of a TPU does at each start: install, go on, store."""
 
 import shlex
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 # As root, by the image's own service, which sends SIGTERM before the host goes: the
@@ -37,7 +38,8 @@ install || end 1
 gcloud storage rsync --recursive "$place/results" "$results" --quiet
 {program} &
 program=$!
-trap 'kill -TERM "$program"' TERM
+told=
+trap 'told=1; kill -TERM "$program"' TERM
 while kill -0 "$program" 2> /dev/null; do
     sleep 60 > /dev/null 2>&1 &
     wait -n "$program" $! # a signal ends this too
@@ -45,16 +47,17 @@ while kill -0 "$program" 2> /dev/null; do
 done
 wait "$program"
 status=$?
-# 75: this host is being taken away; its successor goes on.
-if [ "$status" -eq {again} ]; then store; exit; fi
+# This host is being taken away; its successor goes on.
+if [ "$status" -eq {again} ] || [ "$status" -ne 0 -a -n "$told" ]; then store; exit; fi
 end "$status"
 """
 
 
 def results(words: list[str]) -> str | None:
     """The command's --workdir, if it is one below the current folder."""
-    given = [word.partition("=")[2] for word in words if word.startswith("--workdir=")]
-    if not given:
+    split = [w for word in words for w in word.split("=", 1)] + [""]
+    given = [after for word, after in pairwise(split) if word == "--workdir"]
+    if not given or not given[-1]:
         return None
     path = PurePosixPath(given[-1])
     return None if path.is_absolute() or ".." in path.parts else str(path)

@@ -6,10 +6,11 @@
 Stores this folder's tracked files in the bucket, and creates the TPU with a startup
 script: every host installs them, takes back what is in the bucket, runs the command,
 and stores its results there every minute. So a slice that is created anew goes on by
-itself. Watches it until the program ends, copies the results, and deletes the TPU,
-whatever happens here.
+itself. Watches it until the program ends, deletes the TPU, whatever happens here, and
+copies the results.
 """
 
+import contextlib
 import shlex
 import signal
 import subprocess
@@ -24,15 +25,12 @@ from absl import flags
 
 from launch import command, tpu_host
 
-NAME = flags.DEFINE_string("name", None, "Of the TPU.", required=True)
-ZONE = flags.DEFINE_string("zone", None, "Of Google Cloud.", required=True)
+NAME = flags.DEFINE_string("name", "", "Of the TPU.")
+ZONE = flags.DEFINE_string("zone", "", "Of Google Cloud.")
 KIND = flags.DEFINE_string(
-    "accelerator_type",
-    None,
-    "As v5litepod-8; a machine type of --api=gce.",
-    required=True,
+    "accelerator_type", "", "As v5litepod-8; a machine type of --api=gce."
 )
-BUCKET = flags.DEFINE_string("bucket", None, "gs://..., for results.", required=True)
+BUCKET = flags.DEFINE_string("bucket", "", "gs://..., for results.")
 SPOT = flags.DEFINE_bool("spot", False, "Cheaper, and may be preempted.")
 PROJECT = flags.DEFINE_string("project", None, "Default: gcloud's own.")
 VERSION = flags.DEFINE_string("runtime_version", None, "Default: by accelerator type.")
@@ -45,7 +43,15 @@ VERSIONS = {
     "v5p": "v2-alpha-tpuv5",
     "v6e": "v2-alpha-tpuv6e",
 }
+NEEDED = {
+    "name": "what the TPU shall be called",
+    "zone": "a zone of Google Cloud, as us-west4-a",
+    "accelerator_type": "as v5litepod-8",
+    "bucket": "gs://..., where results are kept",
+}
+FAMILIES = ("v2", "v3", "v4", "v5litepod", "v5p", "v6e")  # of queued resources
 PATIENCE = 5  # errors of gcloud, or creations that fail, one after the other
+TRIES = 10  # to delete, one a --poll_seconds
 
 
 class Api(NamedTuple):
@@ -154,7 +160,10 @@ def gcloud(words: list[str]) -> str:
     Raises:
         GcloudError: it fails.
     """
-    done = subprocess.run(words, capture_output=True, text=True)
+    try:
+        done = subprocess.run(words, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise GcloudError("there is no gcloud here; --dry_run is without") from None
     if done.returncode:
         raise GcloudError(" ".join(done.stderr.split()) or "it does not say why")
     return done.stdout.strip()
@@ -172,15 +181,20 @@ def state() -> str:
 
 def absent(error: GcloudError) -> bool:
     """Whether what a command is about does not exist."""
-    return "not found" in str(error).lower().replace("_", " ")
+    said = str(error).lower().replace("_", " ")
+    return any(words in said for words in ("not found", "did not find", "matched no"))
 
 
 def status() -> int | None:
     """The program's exit status on the first host; None while it runs."""
     try:
         return int(gcloud(storage("cat", f"{place()}/status")))
-    except (GcloudError, ValueError):
-        return None
+    except GcloudError as e:
+        if not absent(e):
+            raise
+    except ValueError:
+        pass  # half of it is there
+    return None
 
 
 def pack(path: Path) -> None:
@@ -198,8 +212,21 @@ def prepare(folder: Path) -> None:
     """Puts the code into the bucket, and takes an earlier run's status out of it."""
     pack(folder / "code.tar.gz")
     gcloud(storage("cp", str(folder / "code.tar.gz"), f"{place()}/code.tar.gz"))
-    if status() is not None:
+    try:
         gcloud(storage("rm", f"{place()}/status"))
+    except GcloudError as e:
+        if not absent(e):
+            raise
+
+
+def say(text: object) -> None:
+    """One line about the TPU.
+
+    Raises:
+        KeyboardInterrupt: nobody reads it any more.
+    """
+    if not command.show(f"{NAME.value}: {' '.join(str(text).split())}\n"):
+        raise KeyboardInterrupt
 
 
 def watch(script: Path) -> int:
@@ -213,7 +240,7 @@ def watch(script: Path) -> int:
         try:
             now = state()
             if now != before:
-                print(f"{NAME.value}: {now or 'does not exist'}", flush=True)
+                say(now or "does not exist")
             before = now
             if now in api.failed:
                 failures += 1
@@ -234,16 +261,37 @@ def watch(script: Path) -> int:
             errors += 1
             if errors >= PATIENCE:
                 raise
-            print(f"{NAME.value}: {e}; tried again", flush=True)
+            say(f"{e}; tried again")
         time.sleep(POLL.value)
+
+
+def refuse_bad_flags() -> None:
+    """Ends with one line where flags do not make sense."""
+    missing = [
+        f"--{k}=... ({v})" for k, v in NEEDED.items() if not flags.FLAGS[k].value
+    ]
+    if missing:
+        command.fail(f"missing: {', '.join(missing)}.", 2)
+    if not BUCKET.value.startswith("gs://"):
+        command.fail(f"--bucket={BUCKET.value} is not allowed: it takes gs://...", 2)
+    if API.value == "gce":
+        if len(IMAGE.value) != 2:
+            command.fail(
+                "--api=gce needs --image=family,project: see docs/launch.md.", 2
+            )
+        return
+    family, _, count = KIND.value.partition("-")
+    if family not in FAMILIES or not count.isdecimal():
+        command.fail(
+            f"--accelerator_type={KIND.value} is not allowed: it takes a family and a "
+            f"number, as v5litepod-8, of {', '.join(FAMILIES)}; newer ones: --api=gce.",
+            2,
+        )
 
 
 def main(words: list[str]) -> int:
     """Runs the command on a TPU; returns its exit status."""
-    if API.value == "gce" and len(IMAGE.value) != 2:
-        command.fail("--api=gce needs --image=family,project: see docs/launch.md.", 2)
-    if not BUCKET.value.startswith("gs://"):
-        command.fail(f"--bucket={BUCKET.value} is not allowed: it takes gs://...", 2)
+    refuse_bad_flags()
     results = tpu_host.results(words)
     if results is None:
         command.fail("the command needs --workdir=..., a folder below this one.", 2)
@@ -255,25 +303,28 @@ def main(words: list[str]) -> int:
             print(script.read_text())
             upload = storage("cp", "code.tar.gz", f"{place()}/code.tar.gz")
             ended = storage("cat", f"{place()}/status")
-            for each in (upload, create(script), describe(), ended, fetch, delete()):
+            for each in (upload, create(script), describe(), ended, delete(), fetch):
                 print(shlex.join(each))
             return 0
         return supervise(Path(folder), fetch, results)
 
 
 def supervise(folder: Path, fetch: list[str], results: str) -> int:
-    """Watches the TPU; copies results and deletes it, however this ends."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    ended = 1
+    """Watches the TPU; deletes it and copies results, however this ends."""
+    try:
+        Path(results).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=results).close()
+    except OSError as e:
+        command.fail(f"--workdir={results} cannot be used here: {e}.")
+    command.on_request_to_stop(interrupt)
     try:
         if not state():
             prepare(folder)
         try:
             ended = watch(folder / "startup.sh")
         finally:
-            whole = tear_down(fetch, results)
-    except FileNotFoundError:
-        command.fail("there is no gcloud here. --dry_run prints what it would do.")
+            command.on_request_to_stop(signal.SIG_IGN)
+            whole = all([tear_down(), copy(fetch)])
     except GcloudError as e:
         command.fail(f"--name={NAME.value}: {e}.")
     except KeyboardInterrupt:
@@ -281,20 +332,49 @@ def supervise(folder: Path, fetch: list[str], results: str) -> int:
     return ended if whole else ended or 1
 
 
-def tear_down(fetch: list[str], results: str) -> bool:
-    """Copies the results that there are, and deletes the TPU; whether both was done."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    Path(results).mkdir(parents=True, exist_ok=True)
-    whole = True
-    for words in (fetch, delete()):
+def interrupt(*_: object) -> None:
+    """Ends the watch, once: what follows is not to be interrupted."""
+    command.on_request_to_stop(signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def tear_down() -> bool:
+    """Deletes the TPU; whether it is gone."""
+    for again in reversed(range(TRIES)):
         try:
-            gcloud(words)
+            gcloud(delete())
+            return True
         except GcloudError as e:
-            if not absent(e):
-                whole = False
-                print(f"error: {shlex.join(words)}: {e}", file=sys.stderr)
-    return whole
+            if absent(e):
+                return True
+            complain(f"{NAME.value} is not deleted: {e}")
+        if again:
+            time.sleep(POLL.value)
+    complain(
+        f"the TPU {NAME.value} in {ZONE.value} may still be running and cost money; "
+        f"delete it with: {shlex.join(delete())}"
+    )
+    return False
+
+
+def copy(fetch: list[str]) -> bool:
+    """Copies the results that there are; whether that was done.
+
+    After the end: a host that is told to go stores what it has.
+    """
+    try:
+        gcloud(fetch)
+    except GcloudError as e:
+        if not absent(e):
+            complain(f"{shlex.join(fetch)}: {e}")
+            return False
+    return True
+
+
+def complain(text: str) -> None:
+    """One line of error, if there is still a terminal."""
+    with contextlib.suppress(OSError):
+        print(f"error: {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import time
 
 
 def main():
+    print(f"in {os.getcwd()}", flush=True)
     if os.environ["SLURM_JOB_ID"] != os.environ["SLURM_ARRAY_JOB_ID"]:
         time.sleep(8)
     elif "SLURM_RESTART_COUNT" not in os.environ:

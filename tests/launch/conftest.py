@@ -15,7 +15,7 @@ import pytest
 from launch.local import free_port
 
 # Programs that the tests start; a doctest run would import them, and their flags.
-collect_ignore = ["again.py", "rendezvous.py", "stub_gcloud.py"]
+collect_ignore = ["again.py", "patient.py", "rendezvous.py", "stub_gcloud.py"]
 
 # Nodes are called what JAX can connect to: the first one's name is its coordinator's.
 NODES = ("127.0.0.1", "127.0.0.2")

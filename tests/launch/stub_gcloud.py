@@ -1,7 +1,8 @@
 """Stands for gcloud: TPUs whose states are a story, a bucket that is a folder.
 
 $STORY holds `lives.json`, the states that each creation goes through, one a look; and
-`bucket`. In the last state of the last life the program has ended.
+`bucket`. In the last state of the last life the program has ended. Each line of
+`faults` is a verb that fails once.
 """
 
 import json
@@ -21,10 +22,12 @@ def path(word):
 
 def storage(verb, *words):
     places = [path(word) for word in words if not word.startswith("--")]
+    if verb == "rsync" and not places[0].exists():
+        sys.exit(f"ERROR: Did not find existing container at: {words[1]}")
     if verb == "rsync":
         shutil.copytree(*places, dirs_exist_ok=True)
     elif not places[0].exists():
-        sys.exit("ERROR: The following URLs matched no objects or files: not found")
+        sys.exit(f"ERROR: The following URLs matched no objects or files:\n{words[0]}")
     elif verb == "cp":
         places[1].parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(*places)
@@ -60,6 +63,16 @@ def end():
     (results.parent / "status").write_text(os.environ.get("STATUS", "0"))
 
 
+def fail(words):
+    """As where the network is gone, if that is what the story tells."""
+    faults = STORY / "faults"
+    left = faults.read_text().split() if faults.exists() else []
+    for verb in set(left) & set(words):
+        left.remove(verb)
+        faults.write_text("\n".join(left))
+        sys.exit("ERROR: There was a problem refreshing your auth tokens:\ntimed out")
+
+
 def log():
     return (STORY / "log.txt").read_text()
 
@@ -67,6 +80,7 @@ def log():
 def main(words):
     with (STORY / "log.txt").open("a") as file:
         print("gcloud", *words, file=file)
+    fail(words[1:])
     if words[0] == "storage":
         storage(*words[1:])
     else:

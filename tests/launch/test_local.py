@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,28 @@ def test_signals_reach_every_process(number, tmp_path):
     assert status == {signal.SIGTERM: 75, signal.SIGINT: 130}[number]
     assert len(errors.strip().splitlines()) == 1
     assert [f"got {number.name}" in text for text in output(tmp_path)] == [True, True]
+
+
+LEFT = {
+    "its terminal is closed": lambda launcher: launcher.send_signal(signal.SIGHUP),
+    "nobody reads on": lambda launcher: launcher.stdout.close(),
+    "it is killed": lambda launcher: launcher.kill(),
+}
+
+
+@pytest.mark.parametrize("how", LEFT)
+def test_processes_do_not_outlive_their_launcher(how, tmp_path):
+    with launch(tmp_path, "--", "patient") as launcher:
+        while not all("waiting" in text for text in output(tmp_path) or [""]):
+            assert launcher.poll() is None
+        LEFT[how](launcher)
+        status = launcher.wait(timeout=10)
+        errors = launcher.stderr.read().splitlines()
+    assert (status, len(errors)) == ((-9, 0) if how == "it is killed" else (75, 1))
+    until = time.monotonic() + 5
+    while not all("got SIGTERM" in text for text in output(tmp_path)):
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def pair(how):

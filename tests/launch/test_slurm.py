@@ -12,18 +12,19 @@ import pytest
 HERE = Path(__file__).parent
 
 
-def launch(environment, *line):
+def launch(environment, *line, cwd=None):
     return subprocess.run(
         [sys.executable, "-m", "launch.slurm", *line],
         capture_output=True,
         text=True,
-        env={**environment, "PYTHONPATH": str(HERE)},
+        env={**environment, "PYTHONPATH": f"{HERE.parents[1]}:{HERE}"},
+        cwd=cwd,
     )
 
 
-def submit(environment, *line):
+def submit(environment, *line, cwd=None):
     """The number of the job that launch.slurm queues."""
-    done = launch(environment, *line)
+    done = launch(environment, *line, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()[1]
 
@@ -114,10 +115,27 @@ def test_preempted_requeued_and_resumed_it_is_the_same_sweep(slurm, tmp_path, sw
 
 @pytest.mark.slow
 def test_a_task_that_is_queued_again_leaves_the_others_alone(slurm, tmp_path):
-    """Even the one whose job number is that of the array."""
-    job = submit(slurm, "--array=2", f"--logs={tmp_path}", "--", "again")
-    await_end(slurm, job, tmp_path)
+    """Even the one whose job number is that of the array; in a folder of any name."""
+    folder = tmp_path / "John's runs"
+    folder.mkdir()
+    job = submit(slurm, "--array=2", "--logs=logs", "--", "again", cwd=folder)
+    await_end(slurm, job, folder / "logs")
     assert sorted(restarts(slurm, job)) == [0, 1]
+    assert read(folder / "logs").count(f"in {folder}") == 3
+
+
+@pytest.mark.slow
+def test_a_task_that_is_cancelled_is_not_queued_again(slurm, tmp_path):
+    """Its program ends with 75, like one that is preempted."""
+    job = submit(slurm, f"--logs={tmp_path}", "--", "patient")
+    while "waiting" not in read(tmp_path):
+        time.sleep(0.05)
+    subprocess.run(["scancel", job], env=slurm, check=True)
+    while states(slurm, job).get(job, ["GONE"])[0] in ("RUNNING", "COMPLETING"):
+        time.sleep(0.1)
+    assert "got SIGTERM" in read(tmp_path)
+    assert states(slurm, job)[job][0] == "CANCELLED"
+    assert restarts(slurm, job) == [0]
 
 
 BAD = {
@@ -126,6 +144,9 @@ BAD = {
     "-- rendevous": "no module 'rendevous'",
     "--script=/proc/x.sh -- rendezvous": "/proc/x.sh",
     "--partition=none -- rendezvous": "invalid partition",
+    "--time=2 -- rendezvous": "--time=2 is not allowed: that is 120 s",
+    "--time=1:59 -- rendezvous": "--time=1:59 is not allowed: that is 119 s",
+    "--time=0-0:1 -- rendezvous": "--time=0-0:1 is not allowed: that is 60 s",
 }
 
 
@@ -135,6 +156,13 @@ def test_bad_input_of_a_job_is_one_line(slurm, line, tmp_path):
     assert done.returncode in (1, 2)
     assert BAD[line] in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_times_are_read_as_slurm_reads_them():
+    line = [sys.executable, "-m", "doctest", "-v", "launch/slurm.py"]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=HERE.parents[1])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1 passed" in done.stdout
 
 
 def test_the_script_can_be_seen_first(tmp_path):

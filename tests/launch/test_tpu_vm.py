@@ -54,7 +54,7 @@ def story(tmp_path):
 
 def ended(process):
     """(exit status, what it printed, its errors)."""
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=30)
     return process.returncode, out, errors
 
 
@@ -72,11 +72,14 @@ WAITING = ["ACCEPTED", "WAITING_FOR_RESOURCES", "PROVISIONING", "ACTIVE"]
 
 def test_preempted_it_is_deleted_and_created_until_the_program_ends(story):
     start, said, clone, folder = story
+    earlier = folder / "bucket/mine/gap/status"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("7")
     lives = [[*WAITING, "SUSPENDING", "SUSPENDED"], ["FAILED"], [*WAITING, "ACTIVE"]]
     process = start(lives, *WHERE, BUCKET, QUICK, *RUN, STATUS="3")
     status, out, errors = ended(process)
     assert (status, errors) == (3, "")  # the program's own
-    assert verbs(said()) == [*["create", "delete"] * 2, "create", "rsync", "delete"]
+    assert verbs(said()) == [*["create", "delete"] * 2, "create", "delete", "rsync"]
     told = [line.removeprefix("gap: ") for line in out.splitlines()]
     gone = "does not exist"
     assert told == [gone, *lives[0], gone, "FAILED", gone, *WAITING]
@@ -100,7 +103,7 @@ def test_a_virtual_machine_of_compute_engine(story):
     lives = [["PROVISIONING", "RUNNING", "STOPPING", "TERMINATED"], ["RUNNING"]]
     process = start(lives, *where, "--image=family,images", BUCKET, QUICK, *RUN)
     assert ended(process)[0] == 0
-    assert verbs(said()) == ["create", "delete", "create", "rsync", "delete"]
+    assert verbs(said()) == ["create", "delete", "create", "delete", "rsync"]
     create = next(line for line in said() if " create " in line)
     assert "compute instances create gap" in create
     assert "--machine-type=ct6e-standard-8t" in create
@@ -119,21 +122,57 @@ def test_a_tpu_that_is_there_is_watched_on(story):
     (folder / "life.json").write_text('["ACTIVE"]')
     process = start([["FAILED"]], *WHERE, BUCKET, QUICK, *RUN)
     assert ended(process)[0] == 0
-    assert verbs(said()) == ["create", "rsync", "delete"]
+    assert verbs(said()) == ["create", "delete", "rsync"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_interrupted_it_leaves_nothing_that_costs(story, number):
+STOPS = {
+    "SIGTERM": lambda process: process.send_signal(signal.SIGTERM),
+    "Ctrl-C": lambda process: process.send_signal(signal.SIGINT),
+    "a closed terminal": lambda process: process.send_signal(signal.SIGHUP),
+    "nobody reads on": lambda process: process.stdout.close(),
+}
+
+
+@pytest.mark.parametrize("how", STOPS)
+def test_stopped_it_leaves_nothing_that_costs(story, how):
     start, said, _, folder = story
-    process = start([["PROVISIONING"]], *WHERE, BUCKET, QUICK, *RUN)
+    lives = [["PROVISIONING", *["CREATING", "ACCEPTED"] * 100]]
+    process = start(lives, *WHERE, BUCKET, QUICK, *RUN)
     while "PROVISIONING" not in process.stdout.readline():
         assert process.poll() is None
-    process.send_signal(number)
+    STOPS[how](process)
     status, _, errors = ended(process)
     assert status == 130
-    assert "interrupted" in errors
-    assert verbs(said())[-1] == "delete"
+    assert errors.startswith("error: interrupted")
+    assert len(errors.splitlines()) == 1
+    assert verbs(said())[-2:] == ["delete", "rsync"]
     assert not (folder / "life.json").exists()
+
+
+def test_errors_of_gcloud_are_outlived(story):
+    start, said, clone, folder = story
+    faults = ["create", "cat"] * 4 + ["delete"] * 9
+    (folder / "faults").write_text("\n".join(faults))
+    process = start([["ACTIVE"] * 2], *WHERE, BUCKET, QUICK, *RUN)
+    status, out, errors = ended(process)
+    assert status == 0
+    assert out.count("timed out; tried again") == 8
+    assert errors.count("error: gap is not deleted: ERROR") == 9
+    assert verbs(said()) == [*["create"] * 5, *["delete"] * 10, "rsync"]
+    assert (clone / "runs/gap/summary.json").exists()
+
+
+def test_what_cannot_be_deleted_is_said(story):
+    start, _, clone, folder = story
+    (folder / "faults").write_text("delete\n" * 99)
+    status, _, errors = ended(start([["ACTIVE"]], *WHERE, BUCKET, QUICK, *RUN))
+    assert status == 1
+    assert errors.splitlines()[-1] == (
+        "error: the TPU gap in us-west4-a may still be running and cost money; delete "
+        "it with: gcloud compute tpus queued-resources delete gap --zone=us-west4-a "
+        "--quiet --force"
+    )
+    assert (clone / "runs/gap/summary.json").exists()
 
 
 def test_what_always_fails_is_given_up(story):
@@ -145,57 +184,92 @@ def test_what_always_fails_is_given_up(story):
     assert not (folder / "life.json").exists()
 
 
-# The first host is told to go, the second one finds what it left.
+# The first two hosts are told to go, the one after them finds what they left.
 PROGRAM = """
 import pathlib, signal, sys, time
 left = pathlib.Path("runs/gap/left")
-if left.exists():
-    sys.exit(0)
+if (left / "saved").exists():
+    sys.exit(3)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
-left.touch()
-time.sleep(600)
+if left.exists():
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    (left / "saved").touch()
+left.mkdir(exist_ok=True)
+time.sleep(60)
 """
-UV = f"""#!/bin/sh
-case "$*" in *"uv venv"*) mkdir -p .venv/bin && ln -sf {sys.executable} .venv/bin;; esac
-"""
+STUBS = {  # of what an image has; minutes are short
+    "python3": f"""case "$*" in
+        *"uv venv"*) mkdir -p .venv/bin && ln -sf {sys.executable} .venv/bin;;
+    esac""",
+    "curl": 'if [ -n "$NUMBER" ]; then echo "$NUMBER"; else exit 22; fi',
+    "sleep": '[ "$1" = 60 ] && set -- 0.2; exec /bin/sleep "$@"',
+}
 
 
-def test_the_hosts_script_saves_when_told_to_go_and_goes_on_elsewhere(story, tmp_path):
-    """The script itself, in bash; without a metadata server, and with no real uv."""
+@pytest.fixture
+def host(story, tmp_path):
+    """`host(name, number)`: the script itself, in bash, on another new host."""
     _, _, clone, folder = story
-    for name, text in (("python3", UV), ("curl", "#!/bin/sh\nexit 22\n")):
-        (tmp_path / "bin" / name).write_text(text)
+    for name, text in STUBS.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / "bin" / name).chmod(0o755)
     (clone / "program.py").write_text(PROGRAM)
-    (folder / "lives.json").write_text("[]")
     place = folder / "bucket" / "mine" / "gap"
     (place / "results").mkdir(parents=True)
     subprocess.run(["tar", "czf", place / "code.tar.gz", "program.py"], cwd=clone)
     script = tmp_path / "startup.sh"
-    words = ["program", "--workdir=runs/gap"]
+    words = ["program", "--workdir", "runs/gap"]
     script.write_text(tpu_host.script(words, "gs://mine/gap", "runs/gap"))
     path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
 
-    def host(name):
+    def start(name, number=""):
         home = {"ZOO_HOME": str(tmp_path / name), "PATH": path, "STORY": str(folder)}
-        return subprocess.Popen(["bash", script], env=os.environ | home)
+        environment = os.environ | home | {"NUMBER": number}
+        return subprocess.Popen(["bash", script], env=environment)
 
-    first = host("first")
-    while not (tmp_path / "first/runs/gap/left").exists():
-        assert first.poll() is None
-        time.sleep(0.02)
-    first.send_signal(signal.SIGTERM)
-    first.wait(timeout=60)
-    assert (place / "results" / "left").exists()
-    assert not (place / "status").exists()
-    assert host("second").wait(timeout=60) == 0
-    assert (place / "status").read_text() == "0\n"
+    return start, place
+
+
+def test_the_hosts_script_saves_when_told_to_go_and_goes_on_elsewhere(host):
+    """One that saves, and one that has no time to: it only began."""
+    start, place = host
+    for name, stored in (("first", "left"), ("second", "left/saved")):
+        going, until = start(name), time.monotonic() + 30
+        while not (place / "results" / stored).exists():  # within the minute
+            assert going.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        going.send_signal(signal.SIGTERM)
+        assert going.wait(timeout=60) == 0
+        assert not (place / "status").exists()
+    assert start("another", "1").wait(timeout=60) == 3
+    assert (place / "log-1.txt").exists()
+    assert not (place / "status").exists()  # the first host tells
+    assert start("third", "0").wait(timeout=60) == 3
+    assert (place / "status").read_text() == "3\n"
     assert (place / "log-0.txt").exists()
+
+
+WORKDIRS = {
+    "--workdir=runs/gap": "runs/gap",
+    "--workdir runs/gap": "runs/gap",
+    "--workdir=a --net=b --workdir=c": "c",
+    "--workdir": None,
+    "--workdir=": None,
+    "--workdir=../a": None,
+}
+
+
+@pytest.mark.parametrize("words", WORKDIRS)
+def test_the_commands_folder(words):
+    assert tpu_host.results(["rendezvous", *words.split()]) == WORKDIRS[words]
 
 
 BAD = {
     "--bucket=mine -- rendezvous --workdir=w": "--bucket=mine is not allowed",
-    "-- rendezvous --workdir=w": "bucket",
+    "-- rendezvous --workdir=w": "missing: --bucket=... (gs://..., where results",
+    f"{BUCKET} -- rendezvous --workdir=pyproject.toml/w": "pyproject.toml/w cannot be",
+    f"{BUCKET} --accelerator_type=nonsense-99 -- rendezvous --workdir=w": "v5litepod",
     f"{BUCKET} -- rendezvous": "--workdir",
     f"{BUCKET} -- rendezvous --workdir=/w": "--workdir",
     f"{BUCKET} --api=gce -- rendezvous --workdir=w": "--image=family,project",
@@ -206,7 +280,7 @@ BAD = {
 @pytest.mark.parametrize("line", BAD)
 def test_bad_input_is_refused_before_gcloud_is_called(story, line):
     start, _, _, folder = story
-    process = start([["ACTIVE"]], *WHERE, *line.split())
+    process = start([["ACTIVE"]], *WHERE, QUICK, *line.split())
     status, _, errors = ended(process)
     assert status in (1, 2)
     assert BAD[line] in errors
@@ -229,6 +303,6 @@ def test_a_dry_run_prints_every_command_and_a_script_that_bash_reads(story):
         "queued-resources create",
         "queued-resources describe",
         "gs://mine/gap/status --quiet",
-        "--recursive gs://mine/gap/results",
         "queued-resources delete",
+        "--recursive gs://mine/gap/results",
     ]
