@@ -14,7 +14,7 @@ from zarr.storage import MemoryStore
 
 from zoo.tiles.grid import Grid, block, even_side
 from zoo.tiles.memory import HOST_COPIES, Memory, program_bytes, require
-from zoo.tiles.source import Source, kernel_key
+from zoo.tiles.source import Source, about, kernel_key
 from zoo.tiles.stored import Place, Stored, create, find
 
 Report = Callable[[int, int], None]
@@ -52,15 +52,17 @@ def stored_kernel(
     Raises:
         ValueError: a tile does not fit (with the numbers), an entry is not finite, or
             the store holds something else under the kernel's key.
+        TypeError: the kernel has no key; without a `store` it needs none.
     """
+    key = "kernel" if store is None else kernel_key(source, x1, x2)
+    said = {} if store is None else about(source)
     store = MemoryStore() if store is None else store
-    key = kernel_key(source, x1, x2)
     kernel = find(store, key)
     grid = _grid(x1, x2, side) if kernel is None else kernel.grid
     work = _Work(source, grid, x1, x2)
     if kernel is None:
         work.require(max_memory)
-        kernel = create(store, key, grid, source.per_point, source.dtype, source.about)
+        kernel = create(store, key, grid, source.per_point, source.dtype, said)
     kernel.sweep()
     missing = kernel.absent()
     if missing:
