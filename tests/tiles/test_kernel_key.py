@@ -87,6 +87,7 @@ class Slope:
 
 
 ONE_LINE = (lambda x: jnp.tanh(x), lambda x: jnp.sin(x))
+TWICE, THRICE = (lambda x: 2.0 * x), (lambda x: 3.0 * x)
 OTHERS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "closure": (lambda: scaled(1.0), lambda: scaled(3.0)),
     "array": (lambda: scaled(np.ones(2)), lambda: scaled(np.arange(2.0))),
@@ -95,6 +96,7 @@ OTHERS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "default": (lambda: by_default(1.0), lambda: by_default(3.0)),
     "keyword": (lambda: by_keyword(1.0), lambda: by_keyword(3.0)),
     "one line": (lambda: ONE_LINE[0], lambda: ONE_LINE[1]),
+    "constant": (lambda: TWICE, lambda: THRICE),
     "wrapped": (lambda: jnp.tanh, lambda: tripled(jnp.tanh)),
     "jit": (lambda: jax.jit(scaled(1.0)), lambda: jax.jit(scaled(3.0))),
     "partial": (

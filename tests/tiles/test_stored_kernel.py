@@ -114,7 +114,7 @@ def test_another_kernel_has_another_key(tmp_path, other):
 
 
 @pytest.mark.parametrize("damage", ["flipped", "short", "empty", "gone"])
-def test_a_damaged_tile_is_noticed_and_computed_again(tmp_path, damage):
+def test_a_damaged_tile_is_noticed_and_computed_again(tmp_path, damage, caplog):
     kernel, _, _ = computed((X,), tmp_path)
     whole = tiles_of(tmp_path)
     path = next(tmp_path.rglob("c/1/3"))
@@ -132,6 +132,14 @@ def test_a_damaged_tile_is_noticed_and_computed_again(tmp_path, damage):
             use()
     _, _, seen = computed((X,), tmp_path)
     assert seen == [15]  # one tile, the fifteenth
+    notes = [record.getMessage() for record in caplog.records]
+    assert len(notes) == (damage != "gone")
+    for note in notes:
+        assert re.fullmatch(
+            rf"tile 1, 3 of the kernel at \S*{tmp_path}/\S* is corrupt: .*; it is "
+            "computed again.",
+            note,
+        )
     assert tiles_of(tmp_path) == whole
 
 

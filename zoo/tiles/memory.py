@@ -21,11 +21,13 @@ class Memory(NamedTuple):
         device: on each device, by the compiler's account.
         host: beside it, on the host.
         result: the kernel, all tiles, where it is stored.
+        side: points along a side of a tile.
     """
 
     device: int
     host: int
     result: int
+    side: int
 
 
 def program_bytes(compiled: Any) -> int:
