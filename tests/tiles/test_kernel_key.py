@@ -22,13 +22,14 @@ import zoo
 from zoo.finite.tiles import empirical_source, empirical_tiles
 from zoo.infinite.tiles import kernel_source
 from zoo.tiles import source as sources
-from zoo.tiles.describe import LIBRARIES, describe
+from zoo.tiles.describe import describe
 from zoo.tiles.source import kernel_key, versions
 
 ROOT = Path(__file__).resolve().parents[2]
 NET = zoo.MLP(width=1, depth=2, activation="erf", sigma_b=0.3)
 X = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
 SCALE = 1.0
+VERSIONS = ("jax", "jaxlib", "flax", "numpy", "neural-tangents", "python")
 
 
 class Net(nn.Module):
@@ -242,7 +243,7 @@ def source_of(kind):
     return empirical_source(net, net.init(jax.random.key(0), X)["params"], X)
 
 
-@pytest.mark.parametrize("library", [*LIBRARIES, "python"])
+@pytest.mark.parametrize("library", VERSIONS)
 def test_the_version_of_a_library_enters_the_key(monkeypatch, library):
     key = kernel_key(source_of("infinite"), X, None)
     if library == "python":

@@ -203,7 +203,7 @@ def test_memory_is_predicted_and_refused_with_numbers(tmp_path):
     source = kernel_source(NET)
     assert predict_memory(source, x, side=fits, max_memory=10**9).result < 9e9
     with pytest.raises(ValueError, match="points wants"):
-        predict_memory(source, x, side=round(1.05 * fits), max_memory=10**9)
+        predict_memory(source, x, side=round(1.2 * fits), max_memory=10**9)
     with pytest.raises(ValueError, match="not even 1 x 1 fits"):
         predict_memory(source, x, side=9, max_memory=100)
 
