@@ -113,7 +113,7 @@ def _parts(value: Any) -> dict[str, Any] | None:
         case functools.cached_property():
             return {"property": value.func}
         case jax.stages.Wrapped():  # of jax.jit
-            return {"jit": value.__wrapped__}
+            return {"jit": inspect.unwrap(value, stop=inspect.isfunction)}
         case types.ModuleType() if getattr(value, "__file__", None):
             return {"module": _file(Path(str(value.__file__)))}
         case type():
