@@ -15,6 +15,7 @@ from absl import flags
 from experiments import edge, settings
 from experiments.progress import progress
 from zoo.gap.stored_kernel import Found, KernelConfig, Prepared, prepare, run
+from zoo.tiles.stored import PlaceError
 
 settings.define(
     KernelConfig,
@@ -34,9 +35,10 @@ DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data files.")
 def opening(prepared: Prepared) -> list[str]:
     """What is said before anything is computed."""
     config, memory = prepared.config, prepared.memory
+    side = memory.side
     return [
         f"NTK of {config.arch} on {config.n_train} points of {config.dataset}: "
-        f"{memory.result / 1e9:.3g} GB in tiles of at most {prepared.side} points.",
+        f"{memory.result / 1e9:.3g} GB in tiles of {side} x {side} points.",
         f"Memory, predicted: {memory.device / 1e9:.3g} GB on each of "
         f"{jax.device_count()} devices, {memory.host / 1e9:.3g} GB beside them.",
     ]
@@ -63,12 +65,14 @@ def main() -> None:
     """Predicts, computes, and says what was found."""
     try:
         config = settings.read(KernelConfig)
-        prepared = prepare(config, DATA_DIR.value)
+        prepared = prepare(config, STORE.value, DATA_DIR.value)
         first = jax.process_index() == 0
         if first:
             print("\n".join(opening(prepared)), flush=True)
         with progress("kernel") as report:
-            found = run(prepared, str(STORE.value), report)
+            found = run(prepared, report)
+    except PlaceError as e:
+        edge.fail(f"--{e}")
     except (ValueError, FileNotFoundError) as e:
         edge.fail(e)
     if first:

@@ -1,6 +1,5 @@
 """Kernels by tiles: stored once, whole or absent, the same on any number of devices."""
 
-import dataclasses
 import os
 import re
 import signal
@@ -20,7 +19,6 @@ from zoo.infinite.precision import float64
 from zoo.infinite.tiles import kernel_source, kernel_tiles
 from zoo.tiles.fill import predict_memory, stored_kernel
 from zoo.tiles.sharded import load
-from zoo.tiles.source import describe, kernel_key
 
 ROOT = Path(__file__).resolve().parents[2]
 NET = zoo.MLP(width=1, depth=2, activation="erf", sigma_b=0.3)
@@ -75,7 +73,7 @@ def test_a_kernel_is_an_ordinary_zarr_array(tmp_path):
     (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
     array = zarr.open_array(folder, mode="r")
     assert array.chunks == (5, 5) and array.attrs["rows"] == 23
-    assert array.attrs["about"]["network"][0] == "zoo.models.mlp.MLP"
+    assert array.attrs["about"]["network"]["class"] == {"name": "zoo.models.mlp.MLP"}
     upper = np.isfinite(array[:23, :23])
     assert np.array_equal(upper, kernel_blocks(23, 5))
     assert len(tiles_of(tmp_path)) == 15
@@ -115,21 +113,8 @@ def test_another_kernel_has_another_key(tmp_path, other):
     assert count > 0 and different.array.path != kernel.array.path
 
 
-def test_what_enters_the_key():
-    """Not the width of a network in the NTK parameterization; the code and versions."""
-    source = kernel_source(NET)
-    key = kernel_key(source, X, None)
-    assert key == kernel_key(kernel_source(NET.clone(width=64, out=3)), X, None)
-    for name, version in source.about["versions"].items():
-        versions = source.about["versions"] | {name: f"{version}1"}
-        changed = source._replace(about=source.about | {"versions": versions})
-        assert kernel_key(changed, X, None) != key
-    with pytest.raises(TypeError, match="a kernel cannot be stored under <object"):
-        describe(dataclasses.make_dataclass("Odd", ["it"])(object()))
-
-
 @pytest.mark.parametrize("damage", ["flipped", "short", "empty", "gone"])
-def test_a_damaged_tile_is_noticed_and_computed_again(tmp_path, damage):
+def test_a_damaged_tile_is_noticed_and_computed_again(tmp_path, damage, caplog):
     kernel, _, _ = computed((X,), tmp_path)
     whole = tiles_of(tmp_path)
     path = next(tmp_path.rglob("c/1/3"))
@@ -147,6 +132,14 @@ def test_a_damaged_tile_is_noticed_and_computed_again(tmp_path, damage):
             use()
     _, _, seen = computed((X,), tmp_path)
     assert seen == [15]  # one tile, the fifteenth
+    notes = [record.getMessage() for record in caplog.records]
+    assert len(notes) == (damage != "gone")
+    for note in notes:
+        assert re.fullmatch(
+            rf"tile 1, 3 of the kernel at \S*{tmp_path}/\S* is corrupt: .*; it is "
+            "computed again.",
+            note,
+        )
     assert tiles_of(tmp_path) == whole
 
 
@@ -210,7 +203,7 @@ def test_memory_is_predicted_and_refused_with_numbers(tmp_path):
     source = kernel_source(NET)
     assert predict_memory(source, x, side=fits, max_memory=10**9).result < 9e9
     with pytest.raises(ValueError, match="points wants"):
-        predict_memory(source, x, side=round(1.05 * fits), max_memory=10**9)
+        predict_memory(source, x, side=round(1.2 * fits), max_memory=10**9)
     with pytest.raises(ValueError, match="not even 1 x 1 fits"):
         predict_memory(source, x, side=9, max_memory=100)
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from zoo.finite.ntk import MAX_BYTES, empirical_ntk, plan_blocks
 from zoo.tiles.fill import Report, stored_kernel
-from zoo.tiles.source import Source, describe, versions
+from zoo.tiles.source import Source
 from zoo.tiles.stored import Place, Stored
 
-CODE = "finite/*.py"  # that makes the kernel, for its key
+CODE = ("finite/*.py",)  # that makes the kernel, for its key
 
 
 def empirical_source(
@@ -47,10 +47,10 @@ def empirical_source(
     everything = {**(variables or {}), "params": params}
     out: Any = jax.eval_shape(net.apply, everything, x[:1])
     kind = "empirical ntk, all outputs" if full else "empirical ntk"
-    about = {"kernel": kind, "network": describe(net), "versions": versions(net, CODE)}
     outputs = out.shape[1] if full else 1
     devices, dtype = tuple(jax.local_devices()), str(out.dtype)
-    return Source(tile, (params, variables), about, devices, outputs, dtype)
+    shared = (params, variables)
+    return Source(tile, shared, kind, net, CODE, devices, outputs, dtype)
 
 
 def empirical_side(net: nn.Module, params: Any, x: np.ndarray, **given: Any) -> int:
@@ -95,8 +95,8 @@ def empirical_tiles(
         report: called with the number of finished tiles, and of all.
 
     Raises:
-        ValueError: if a tile does not fit into memory, or an entry is not finite; and
-            as `zoo.empirical_ntk`.
+        ValueError: as `zoo.tiles.fill.stored_kernel`, and as `zoo.empirical_ntk`.
+        TypeError: the module has no key; without a `store` it needs none.
     """
     given: Any = {"full": full, "variables": variables, "max_bytes": max_bytes}
     first = np.asarray(x1)

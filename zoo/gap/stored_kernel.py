@@ -19,7 +19,7 @@ from zoo.infinite.tiles import TILE_BYTES, kernel_source, kernel_tiles
 from zoo.tiles.fill import predict_memory
 from zoo.tiles.memory import Memory
 from zoo.tiles.sharded import Tiles, load
-from zoo.tiles.stored import Stored
+from zoo.tiles.stored import Stored, check_place
 
 NETWORK = ("arch", "dataset", "depth", "activation", "sigma_w", "sigma_b")
 NETWORK += ("parameterization", "net", "n_train", "n_test", "data_seed", "memory_gb")
@@ -88,15 +88,17 @@ class Prepared(NamedTuple):
     Attributes:
         config: what is asked for.
         net: the network.
+        store: of its kernels.
         points: its train and test inputs.
         targets: those of both.
         classes: whether targets are of classes.
-        side: of a tile.
+        side: of a tile, at most, where the store has none.
         memory: that computing takes.
     """
 
     config: KernelConfig
     net: Any
+    store: str
     points: tuple[np.ndarray, np.ndarray]
     targets: tuple[np.ndarray, np.ndarray]
     classes: bool
@@ -124,12 +126,14 @@ class Found(NamedTuple):
     accuracy: float | None
 
 
-def prepare(config: KernelConfig, data_dir: str | None = None) -> Prepared:
-    """Data, network and the memory that tiles will take.
+def prepare(config: KernelConfig, store: str, data_dir: str | None = None) -> Prepared:
+    """Data, network, and the memory that tiles take: the stored ones, if there are any.
 
     Raises:
+        PlaceError: nothing can be stored there.
         ValueError: the network has no kernel in closed form, or a tile does not fit.
     """
+    check_place(store)
     base = config.base()
     inputs = getattr(find_architecture(config.arch), "inputs", "any")
     some = data.load(
@@ -144,20 +148,20 @@ def prepare(config: KernelConfig, data_dir: str | None = None) -> Prepared:
         source = kernel_source(net)
     except NotImplementedError as error:
         raise ValueError(str(error)) from error
-    memory = predict_memory(source, train, side=side, max_memory=most)
+    memory = predict_memory(source, train, store=store, side=side, max_memory=most)
     targets = (some.y_train, some.y_test)
     classes = bool(some.classes)
-    return Prepared(config, net, (train, test), targets, classes, side, memory)
+    return Prepared(config, net, store, (train, test), targets, classes, side, memory)
 
 
-def run(prepared: Prepared, store: str, report: Callable[[str, float], None]) -> Found:
+def run(prepared: Prepared, report: Callable[[str, float], None]) -> Found:
     """Computes what the store does not hold yet, and solves.
 
     Raises:
         ValueError: an entry is not finite, a tile is corrupt, or the end of training is
             not found.
     """
-    config, net, (train, test), targets = prepared[:4]
+    config, net, store, (train, test), targets = prepared[:5]
     most = int(config.memory_gb * 1e9)
     options: Any = {"store": store, "side": prepared.side, "max_memory": most}
 

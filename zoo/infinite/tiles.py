@@ -9,7 +9,7 @@ from zoo.infinite.kernels import kernel_fn, tile_side, widened
 from zoo.infinite.precision import float64, float64_devices
 from zoo.names import check_name
 from zoo.tiles.fill import Report, stored_kernel
-from zoo.tiles.source import Source, describe, versions
+from zoo.tiles.source import Source
 from zoo.tiles.stored import Place, Stored
 
 TILE_BYTES = 2**25
@@ -37,10 +37,8 @@ def kernel_source(net: Any, get: str = "ntk", dtype: str = "float64") -> Source:
             "which is not kept in tiles: see zoo.infinite.kernels.kernel_matrix."
         )
     net = net.limit_key()
-    about = {"kernel": get, "network": describe(net), "versions": versions(net, *CODE)}
-    return Source(
-        partial(_tile, kernel, get), (), about, float64_devices(), 1, dtype, float64
-    )
+    tile, devices = partial(_tile, kernel, get), float64_devices()
+    return Source(tile, (), get, net, CODE, devices, dtype=dtype, numerics=float64)
 
 
 def _tile(kernel: Any, get: str, operands: Any, x1: Any, x2: Any) -> Any:
@@ -75,8 +73,8 @@ def kernel_tiles(
         report: called with the number of finished tiles, and of all.
 
     Raises:
-        ValueError: if a tile does not fit into memory, or an entry is not finite; and
-            as `zoo.kernel_fn`.
+        ValueError: as `zoo.tiles.fill.stored_kernel`, and as `zoo.kernel_fn`.
+        TypeError: the network has no key; without a `store` it needs none.
     """
     source = kernel_source(net, get, dtype)
     first = np.asarray(x1, widened(x1))

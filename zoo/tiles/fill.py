@@ -14,8 +14,8 @@ from zarr.storage import MemoryStore
 
 from zoo.tiles.grid import Grid, block, even_side
 from zoo.tiles.memory import HOST_COPIES, Memory, program_bytes, require
-from zoo.tiles.source import Source, kernel_key
-from zoo.tiles.stored import Place, Stored, create, find
+from zoo.tiles.source import Source, about, kernel_key
+from zoo.tiles.stored import Place, Stored, check_place, create, find
 
 Report = Callable[[int, int], None]
 Pair = tuple[int, int]
@@ -50,17 +50,18 @@ def stored_kernel(
         report: called with the tiles of this process that are stored, and all of them.
 
     Raises:
-        ValueError: a tile does not fit (with the numbers), an entry is not finite, or
-            the store holds something else under the kernel's key.
+        ValueError: a tile does not fit (with the numbers), an entry is not finite, the
+            store cannot be used (`PlaceError`), or holds something else under the
+            kernel's key.
+        TypeError: the kernel has no key; without a `store` it needs none.
     """
-    store = MemoryStore() if store is None else store
-    key = kernel_key(source, x1, x2)
-    kernel = find(store, key)
-    grid = _grid(x1, x2, side) if kernel is None else kernel.grid
-    work = _Work(source, grid, x1, x2)
+    place, key, kernel = _find(source, x1, x2, store)
+    work = _Work(source, kernel.grid if kernel else _grid(x1, x2, side), x1, x2)
     if kernel is None:
         work.require(max_memory)
-        kernel = create(store, key, grid, source.per_point, source.dtype, source.about)
+        said = {} if store is None else about(source)
+        given = (work.grid, source.per_point, source.dtype, said)
+        kernel = create(place, key, *given)
     kernel.sweep()
     missing = kernel.absent()
     if missing:
@@ -76,11 +77,25 @@ def predict_memory(
     x1: np.ndarray,
     x2: np.ndarray | None = None,
     *,
+    store: Place = None,
     side: int,
     max_memory: int | None = None,
 ) -> Memory:
     """What `stored_kernel` will take, by its arguments; refused as there."""
-    return _Work(source, _grid(x1, x2, side), x1, x2).require(max_memory)
+    kernel = _find(source, x1, x2, store)[2]
+    grid = kernel.grid if kernel else _grid(x1, x2, side)
+    return _Work(source, grid, x1, x2).require(max_memory)
+
+
+def _find(
+    source: Source, x1: np.ndarray, x2: np.ndarray | None, store: Place
+) -> tuple[Place, str, Stored | None]:
+    """The store, the kernel's key and what is there; in memory no key is needed."""
+    if store is None:
+        return MemoryStore(), "kernel", None
+    check_place(store)
+    key = kernel_key(source, x1, x2)
+    return store, key, find(store, key)
 
 
 def _grid(x1: np.ndarray, x2: np.ndarray | None, side: int) -> Grid:
@@ -150,7 +165,7 @@ class _Work:
             device = max(map(program_bytes, self.programs(side).values()))
             size = itemsize * (side * self.source.per_point) ** 2
             tiles = dataclasses.replace(self.grid, side=side).count
-            return Memory(device, HOST_COPIES * size, tiles * size)
+            return Memory(device, HOST_COPIES * size, tiles * size, side)
 
         return require(predict, self.grid.side, self.source.devices, max_memory)
 

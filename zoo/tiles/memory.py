@@ -1,7 +1,7 @@
 """Memory that tiles take, predicted before any is computed, and refused with numbers.
 
-The compiler says what its program of one tile holds at a time; `HOST_COPIES` of every
-finished tile are on the host while it is checked and stored.
+The compiler says what its program of one tile holds at a time. On the host are a
+finished tile, while it is checked and stored, and its copies.
 """
 
 import math
@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import psutil
 
-HOST_COPIES = 5
+# Not all in use at a time: glibc was seen to keep five more that it was given back.
+HOST_COPIES = 7
 
 
 class Memory(NamedTuple):
@@ -21,11 +22,13 @@ class Memory(NamedTuple):
         device: on each device, by the compiler's account.
         host: beside it, on the host.
         result: the kernel, all tiles, where it is stored.
+        side: points along a side of a tile.
     """
 
     device: int
     host: int
     result: int
+    side: int
 
 
 def program_bytes(compiled: Any) -> int:

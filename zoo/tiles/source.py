@@ -1,23 +1,23 @@
 """What a kernel is computed from, and the key under which it is stored."""
 
 import contextlib
-import dataclasses
-import functools
 import hashlib
 import importlib.metadata
-import inspect
 import json
-import numbers
-from collections.abc import Callable, Iterable, Mapping
+import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from zoo.tiles.describe import LIBRARIES, describe, digest
+
 ZOO = Path(__file__).parents[1]
+# Files that enter every key, by a checksum.
 NETWORKS = ("graphs.py", "layers/*.py", "models/*.py")
-LIBRARIES = ("jax", "jaxlib", "flax", "neural-tangents")
+TILES = ("tiles/fill.py", "tiles/grid.py", "tiles/stored.py")
 
 
 class Source(NamedTuple):
@@ -27,7 +27,9 @@ class Source(NamedTuple):
         tile: `tile(operands, x1, x2)` of points [b, ...] gives [b r, b r]; where x2 is
             None, of x1 with itself. JAX traces it.
         operands: arrays that all tiles share, such as parameters.
-        about: what the kernel depends on beside the points; see `describe`.
+        kind: which kernel of a network.
+        net: the network.
+        code: files under zoo/ that make its kernel, beside `TILES` and `NETWORKS`.
         devices: of this process, those that compute.
         per_point: rows r of a point: outputs, where they share the kernel.
         dtype: of the tiles that are kept.
@@ -36,7 +38,9 @@ class Source(NamedTuple):
 
     tile: Callable[[Any, Any, Any], jax.Array]
     operands: Any
-    about: dict[str, Any]
+    kind: str
+    net: Any
+    code: tuple[str, ...]
     devices: tuple[jax.Device, ...]
     per_point: int = 1
     dtype: str = "float64"
@@ -44,9 +48,13 @@ class Source(NamedTuple):
 
 
 def kernel_key(source: Source, x1: np.ndarray, x2: np.ndarray | None) -> str:
-    """16 hexadecimal digits of all that the kernel depends on."""
+    """16 hexadecimal digits of all that the kernel depends on.
+
+    Raises:
+        TypeError: as `describe`.
+    """
     everything = [
-        source.about,
+        about(source),
         source.dtype,
         source.per_point,
         describe([x1, x2]),
@@ -56,66 +64,20 @@ def kernel_key(source: Source, x1: np.ndarray, x2: np.ndarray | None) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def describe(value: Any) -> Any:
-    """Plain values, equal for what computes the same; arrays as their checksums.
+def about(source: Source) -> dict[str, Any]:
+    """What the kernel depends on beside the points and the operands, for JSON.
 
     Raises:
-        TypeError: for what has no such description.
+        TypeError: as `describe`.
     """
-    if value is None or isinstance(value, (bool, str)):
-        return value
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if isinstance(value, numbers.Real):
-        return float(value).hex()
-    if isinstance(value, (np.ndarray, jax.Array)):
-        return _checksum(np.asarray(value))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [f.name for f in dataclasses.fields(value)]
-        own = {name: getattr(value, name) for name in fields}
-        own = {k: v for k, v in own.items() if k not in ("parent", "name")}  # Flax's
-        return [_name(type(value)), describe(own)]
-    if isinstance(value, Mapping):
-        return {str(k): describe(v) for k, v in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [describe(v) for v in value]
-    if isinstance(value, functools.partial):
-        return ["partial", *map(describe, (value.func, value.args, value.keywords))]
-    if inspect.isfunction(value) or inspect.isclass(value):
-        return [_name(value), _digest([inspect.getsource(value).encode()])]
-    raise TypeError(
-        f"a kernel cannot be stored under {value!r}: it is no number, text, array, "
-        "dataclass or function."
-    )
+    known = {"kernel": source.kind, "network": describe(source.net)}
+    return known | {"versions": versions(source.code)}
 
 
-def versions(net: Any, *kernels: str) -> dict[str, str]:
-    """What computes: libraries, and a checksum of the code.
-
-    Args:
-        net: a network, whose own file counts where it is not the zoo's.
-        kernels: files under zoo/ that make its kernel, beside `NETWORKS`.
-    """
-    patterns = NETWORKS + kernels
+def versions(code: tuple[str, ...]) -> dict[str, str]:
+    """What computes: Python, libraries, and a checksum of the zoo's code."""
+    patterns = TILES + NETWORKS + code
     files = [path for pattern in patterns for path in sorted(ZOO.glob(pattern))]
-    own = Path(inspect.getfile(type(net))).resolve()
-    if ZOO not in own.parents:
-        files.append(own)
     found = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    return found | {"code": _digest(path.read_bytes() for path in files)}
-
-
-def _name(of: Any) -> str:
-    return f"{of.__module__}.{of.__qualname__}"
-
-
-def _digest(parts: Iterable[Any]) -> str:
-    total = hashlib.sha256()
-    for part in parts:
-        total.update(part)
-    return total.hexdigest()
-
-
-def _checksum(array: np.ndarray) -> str:
-    kind = f"{array.dtype.str}{array.shape}".encode()
-    return _digest([kind, np.ascontiguousarray(array).reshape(-1).view(np.uint8)])
+    found["python"] = ".".join(platform.python_version_tuple()[:2])
+    return found | {"code": digest(path.read_bytes() for path in files)}

@@ -10,12 +10,14 @@ absent. Of a kernel of one set of points the upper half is all that there is.
 
 import contextlib
 import dataclasses
+import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import jax
 import numpy as np
 import zarr
@@ -28,6 +30,18 @@ from zoo.tiles.grid import Grid
 Place = Any  # what zarr opens: a path, a URL that fsspec knows, a store of its own
 
 STALE = 3600  # seconds after which no tile is still being written
+
+log = logging.getLogger(__name__)
+
+
+class PlaceError(ValueError):
+    """Nothing can be stored there; the message begins with "store=..."."""
+
+    def __init__(self, store: Place, why: object):
+        super().__init__(
+            f"store={store} cannot be used: {why}. It takes a folder, or an address "
+            "that fsspec knows, such as gs://bucket/kernels with gcsfs installed."
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,11 +80,8 @@ class Stored:
         Raises:
             ValueError: it is not stored, or its bytes are not those that were.
         """
-        try:
-            found = np.asarray(self.array[self._place(i, j)])
-        except ValueError as error:
-            raise ValueError(f"{self._named(i, j)} is corrupt: {error}") from error
-        if np.isnan(found).any():
+        found = self._read(i, j)
+        if found is None:
             raise ValueError(f"{self._named(i, j)} is not stored.")
         return found
 
@@ -131,10 +142,19 @@ class Stored:
 
     def _holds(self, i: int, j: int) -> bool:
         try:
-            self.tile(i, j)
-        except ValueError:
+            return self._read(i, j) is not None
+        except ValueError as error:
+            log.warning("%s; it is computed again.", error)
             return False
-        return True
+
+    def _read(self, i: int, j: int) -> np.ndarray | None:
+        """One tile; None where it is not stored, an error where it is corrupt."""
+        try:
+            found = np.asarray(self.array[self._place(i, j)])
+        except ValueError as error:
+            said = f"{self._named(i, j)} is corrupt: {error}"
+            raise ValueError(" ".join(said.split())) from error
+        return None if np.isnan(found).any() else found
 
     def _place(self, i: int, j: int) -> tuple[slice, slice]:
         side = self.grid.side * self.per_point
@@ -152,11 +172,38 @@ def summed(part: np.ndarray) -> np.ndarray:
         return np.sum(multihost_utils.process_allgather(part), axis=0)
 
 
+def check_place(store: Place) -> None:
+    """Refuses an address of no file system, and a folder below a file.
+
+    Raises:
+        PlaceError: nothing can be stored there.
+    """
+    try:
+        why = _fault(store) if isinstance(store, (str, Path)) else None
+    except (ImportError, OSError, ValueError) as error:
+        raise PlaceError(store, error) from error
+    if why:
+        raise PlaceError(store, why)
+
+
+def _fault(store: str | Path) -> str | None:
+    protocol, chained, _ = str(store).rpartition("://")
+    if chained:
+        fsspec.get_filesystem_class(protocol.rpartition("::")[2])
+        return None
+    if not str(store):
+        return "it is empty"
+    above = (Path(store), *Path(store).absolute().parents)
+    nearest = next(path for path in above if path.exists())
+    return None if nearest.is_dir() else f"{nearest} is a file"
+
+
 def find(store: Place, key: str) -> Stored | None:
     """The kernel of this key; None if the store has none.
 
     Raises:
         ValueError: what lies there is no kernel.
+        PlaceError: the store cannot be read.
     """
     try:
         array = zarr.open_array(store, path=key, mode="r+")
@@ -170,12 +217,18 @@ def find(store: Place, key: str) -> Stored | None:
             f"the kernel at {store}/{key} cannot be read: {error}. If its files are "
             "damaged, remove them, and it is computed again."
         ) from error
+    except Exception as error:  # every file system has its own
+        raise PlaceError(store, error) from error
 
 
 def create(
     store: Place, key: str, grid: Grid, per_point: int, dtype: str, about: dict
 ) -> Stored:
-    """A kernel of which no tile is stored yet; another process may have been faster."""
+    """A kernel of which no tile is stored yet; another process may have been faster.
+
+    Raises:
+        PlaceError: the store cannot be written.
+    """
     side = grid.side * per_point
     said: Any = dataclasses.asdict(grid) | {"per_point": per_point, "about": about}
     try:
@@ -191,6 +244,8 @@ def create(
         )
     except ContainsArrayError:
         pass
+    except Exception as error:
+        raise PlaceError(store, error) from error
     made = find(store, key)
     assert made is not None
     return made
