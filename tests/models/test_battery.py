@@ -33,6 +33,7 @@ from zoo.infinite.neural_tangents import nt
 pytestmark = pytest.mark.slow
 each_member = pytest.mark.parametrize("name", MEMBERS)
 architectures = [name for name in MEMBERS if "," not in name]  # one variant of each
+each_architecture = pytest.mark.parametrize("name", architectures)
 
 
 @each_member
@@ -60,7 +61,7 @@ def test_parameters_are_counted_by_formula(name):
     assert found == want
 
 
-@each_member
+@each_architecture
 def test_jvp_equals_vjp(name):
     with jax.enable_x64(True):
         net, data = member(name, 8)
@@ -127,8 +128,11 @@ def _curvature(loss, params):
     return power(jax.random.normal(jax.random.key(0), flat.shape))
 
 
-@each_member
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [(name, "float64") for name in MEMBERS]
+    + [(name, "float32") for name in architectures],
+)
 def test_empirical_ntk_equals_jacobian_contraction(name, dtype):
     """Relative Frobenius distance from neural-tangents' own in float64."""
     tolerance = {"float32": 1e-5, "float64": 1e-11}[dtype]
@@ -197,8 +201,11 @@ def test_limit_or_its_refusal(name):
         assert np.all(np.isfinite(kernel))
 
 
-@each_member
-@pytest.mark.parametrize("scaled", [False, True], ids=["default", "off-default"])
+@pytest.mark.parametrize(
+    ("name", "scaled"),
+    [pytest.param(name, False, id=f"default-{name}") for name in MEMBERS]
+    + [pytest.param(name, True, id=f"off-default-{name}") for name in architectures],
+)
 def test_finite_width_tends_to_the_limit(name, scaled):
     """Mean NTK and NNGP within 5 standard errors, and an O(1/m) bias.
 
@@ -225,7 +232,7 @@ def test_finite_width_tends_to_the_limit(name, scaled):
             assert error1.mean() < 0.75 * error0.mean()
 
 
-@pytest.mark.parametrize("name", architectures)
+@each_architecture
 def test_main_job_end_to_end(name, tmp_path, capsys):
     """The program of experiments.lazy_gap, called in this process with flags."""
     arch, options = options_of(name)

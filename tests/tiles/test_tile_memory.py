@@ -75,12 +75,13 @@ print(json.dumps([peak() - before, want]))
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["device", "all"])
 def test_the_memory_predicted_is_what_is_taken_at_most(tmp_path, part):
-    """By the program of one tile alone, and by a kernel of ten tiles; to a third.
+    """By the program of one tile alone, and by a kernel of ten tiles; to a quarter.
 
-    Without what glibc keeps when it is given back, for which there is room too.
+    Without what glibc keeps when it is given back, for which there is room too: 9 tiles
+    are predicted, 3 taken here, and 8 where it keeps them.
     """
     taken, predicted = run(PREDICTED, part, tmp_path, MALLOC_MMAP_THRESHOLD_="65536")
-    assert taken < predicted < 3 * taken
+    assert taken < predicted < 4 * taken
 
 
 @pytest.mark.slow
