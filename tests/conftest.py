@@ -14,10 +14,12 @@ os.environ["XLA_FLAGS"] = (
     + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=1"
 )
 os.environ["MPLBACKEND"] = "Agg"
-# A shell that starts tests in the background has them ignore Ctrl-C, and the programs
-# that they start too.
+# A shell that starts tests in the background has them ignore Ctrl-C, and nohup a closed
+# terminal; and so the programs that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if os.name == "posix" and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 import jax
 import pytest
