@@ -25,11 +25,7 @@ class Nystrom(NamedTuple):
     values: np.ndarray
 
     def solve(self, c: np.ndarray, ridge: float = 0.0) -> np.ndarray:
-        """P^-1 c for c [n, m]: the found eigenvalues of A + ridge become the least one.
-
-        The smallest eigenvalue of P^-1 A is at most A's, and less than it by a share of
-        at most its ratio to the least value found.
-        """
+        """P^-1 c for c [n, m]: those found of A + ridge become the least of them."""
         scale = (self.values[-1] + ridge) / (self.values + ridge) - 1
         return c + self.vectors @ (scale[:, None] * (self.vectors.T @ c))
 
