@@ -62,13 +62,30 @@ def needed() -> bool:
 
 
 def place() -> tuple[int, int]:
-    """(number, count) of this process among those that were started together."""
+    """(number, count) of this process among those that were started together.
+
+    Raises:
+        ClusterError: what the launcher says are not such numbers.
+    """
     if DISTRIBUTED.value == "off":
         return 0, 1
     for rank, size in PLACES:
         if size in os.environ and rank in os.environ:
-            return int(os.environ[rank]), int(os.environ[size])
+            number, count = _number(rank), _number(size)
+            if number >= count:
+                raise ClusterError(
+                    f"{rank}={number} is not allowed: it is below {size}={count}."
+                )
+            return number, count
     return 0, 1
+
+
+def _number(name: str) -> int:
+    """Of a variable of the environment."""
+    said = os.environ[name]
+    if not (said.isascii() and said.isdecimal()):
+        raise ClusterError(f"{name}={said} is not allowed: it takes a whole number.")
+    return int(said)
 
 
 @contextlib.contextmanager
@@ -100,8 +117,8 @@ def _launched() -> dict[str, Any]:
         return {}
     return {
         "coordinator_address": os.environ["ZOO_COORDINATOR"],
-        "num_processes": int(os.environ["ZOO_PROCESSES"]),
-        "process_id": int(os.environ["ZOO_PROCESS"]),
+        "num_processes": _number("ZOO_PROCESSES"),
+        "process_id": _number("ZOO_PROCESS"),
     }
 
 

@@ -1,5 +1,6 @@
 """The edge between a user and the library: flags in, one line per error out."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -23,6 +24,22 @@ def fail(message: object, status: int = 1) -> NoReturn:
     """Ends the program with one line on standard error."""
     print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
     sys.exit(status)
+
+
+def leave(message: str, status: int) -> NoReturn:
+    """Ends the program at once, with one line on standard error.
+
+    In compiled programs that are still at work Python's own exit can crash.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        print(f"error: {message}", file=sys.stderr, flush=True)
+    if status == preemption.STATUS and jax.distributed.is_initialized():
+        with contextlib.suppress(RuntimeError):
+            jax.distributed.shutdown()  # all processes end together
+    os._exit(status)
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
@@ -54,7 +71,7 @@ def run(main: Callable[[], None]) -> None:
                 fail(e, min(e.failed, MOST_FAILED))
             print(e)
         except preemption.Preempted:
-            fail("preempted; the same command goes on from here.", preemption.STATUS)
+            leave("preempted; the same command goes on from here.", preemption.STATUS)
         except (WorkdirError, cluster.ClusterError) as e:
             fail(e)
         except OSError as e:
@@ -65,7 +82,7 @@ def run(main: Callable[[], None]) -> None:
                 "command goes on from it."
             )
         except KeyboardInterrupt:
-            fail(INTERRUPTED, 130)
+            leave(INTERRUPTED, 130)
 
     with cluster.no_farewell():
         app.run(guarded, flags_parser=parse_flags)

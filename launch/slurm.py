@@ -79,7 +79,7 @@ def seconds(text: str) -> int | None:
 def directives(name: str) -> list[str]:
     """Options of sbatch, as the script states them."""
     task = "%A_%a" if ARRAY.value > 1 else "%j"
-    return [
+    options = [
         f"--job-name={name}",
         *([f"--array=0-{ARRAY.value - 1}"] if ARRAY.value > 1 else []),
         f"--nodes={NODES.value}",
@@ -89,10 +89,11 @@ def directives(name: str) -> list[str]:
         f"--signal=TERM@{NOTICE_SECONDS}",
         "--requeue",
         "--open-mode=append",
-        shlex.quote(f"--chdir={Path.cwd()}"),
-        shlex.quote(f"--output={Path(LOGS.value).absolute() / f'{name}-{task}.txt'}"),
+        f"--chdir={Path.cwd()}",
+        f"--output={Path(LOGS.value).absolute() / f'{name}-{task}.txt'}",
         *SBATCH.value,
     ]
+    return [shlex.quote(option) for option in options]
 
 
 def script(line: list[str]) -> str:
@@ -122,12 +123,19 @@ def write(text: str) -> Path:
     return Path(path)
 
 
-def main(line: list[str]) -> int:
-    """Submits the command; returns the exit status."""
+def refuse_bad_flags(line: list[str]) -> None:
+    """Ends with one line where flags do not make sense, alone or with the command's."""
     if ARRAY.value > 1 and NODES.value > 1:
         command.fail(
             f"--array={ARRAY.value} and --nodes={NODES.value} are not allowed "
             "together: shards are independent jobs, nodes are one.",
+            2,
+        )
+    given = [word for word in line if re.match("--?shard(=|$)", word)]
+    if ARRAY.value > 1 and given:
+        command.fail(
+            f"--array={ARRAY.value} and {given[0]} are not allowed together: each "
+            "task of an array has a shard of its own.",
             2,
         )
     limit = seconds(TIME.value or "")
@@ -137,9 +145,14 @@ def main(line: list[str]) -> int:
             f"told {NOTICE_SECONDS} s before its end to save.",
             2,
         )
+
+
+def main(line: list[str]) -> int:
+    """Submits the command; returns the exit status."""
+    refuse_bad_flags(line)
     text = script(line)
     if DRY_RUN.value:
-        print(text, end="")
+        command.show(text)
         return 0
     path = write(text)
     try:

@@ -60,7 +60,8 @@ def results(words: list[str]) -> str | None:
     if not given or not given[-1]:
         return None
     path = PurePosixPath(given[-1])
-    return None if path.is_absolute() or ".." in path.parts else str(path)
+    below = path.parts and not path.is_absolute() and ".." not in path.parts
+    return str(path) if below else None
 
 
 def script(words: list[str], place: str, results: str, again: int = 75) -> str:

@@ -300,11 +300,11 @@ def main(words: list[str]) -> int:
         script = Path(folder) / "startup.sh"
         script.write_text(tpu_host.script(words, place(), results))
         if DRY_RUN.value:
-            print(script.read_text())
             upload = storage("cp", "code.tar.gz", f"{place()}/code.tar.gz")
             ended = storage("cat", f"{place()}/status")
-            for each in (upload, create(script), describe(), ended, delete(), fetch):
-                print(shlex.join(each))
+            lines = (upload, create(script), describe(), ended, delete(), fetch)
+            said = [script.read_text(), *map(shlex.join, lines)]
+            command.show("\n".join(said) + "\n")
             return 0
         return supervise(Path(folder), fetch, results)
 

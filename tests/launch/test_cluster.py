@@ -28,6 +28,11 @@ PLACES = {
     "a batch script, outside of srun": (BATCH, (0, 1)),
     "Open MPI": (MPI, (3, 4)),
 }
+BAD_PLACES = {
+    "ZOO_PROCESS=a is not allowed": {"ZOO_PROCESSES": "2", "ZOO_PROCESS": "a"},
+    "SLURM_STEP_NUM_TASKS=-2 is": STEP | {"SLURM_STEP_NUM_TASKS": "-2"},
+    "OMPI_COMM_WORLD_RANK=4 is": MPI | {"OMPI_COMM_WORLD_RANK": "4"},
+}
 GKE = {"TPU_WORKER_HOSTNAMES": "a,b,c,d", "TPU_WORKER_ID": "0"}
 TPUS = {
     "TPU hosts of Kubernetes": (GKE, 4),
@@ -78,6 +83,13 @@ def test_a_process_knows_its_place(nowhere, flag, where):
     assert not cluster.needed()  # without a mesh, processes share the cells
     flag("distributed", "off")
     assert cluster.place() == (0, 1)
+
+
+@pytest.mark.parametrize("said", BAD_PLACES)
+def test_a_place_that_is_none_is_refused(nowhere, flag, said):
+    nowhere(BAD_PLACES[said])
+    with pytest.raises(cluster.ClusterError, match=said):
+        cluster.place()
 
 
 @pytest.mark.parametrize("where", PLACES)

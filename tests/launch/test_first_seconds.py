@@ -90,3 +90,33 @@ def test_a_ctrl_c_in_a_callback_of_the_garbage_collector():
     """
     line = "error: interrupted; the same command goes on from what was finished."
     assert ended(start("-c", textwrap.dedent(code))) == (130, [line])
+
+
+LATER = {
+    signal.SIGTERM: (75, "error: preempted; the same command goes on from here."),
+    signal.SIGINT: (
+        130,
+        "error: interrupted; the same command goes on from what was finished.",
+    ),
+}
+
+
+@pytest.mark.parametrize("number", LATER)
+def test_asked_to_stop_it_ends_without_pythons_own_exit(number):
+    """Which compiled programs at work can crash. What was printed is not lost."""
+    code = f"""
+        import atexit, signal
+        from experiments import edge
+        from zoo.gap import preemption
+        def main():
+            atexit.register(print, "Python's own")
+            print("so far")
+            signal.raise_signal({int(number)})
+            while True:
+                preemption.stop_if_asked()
+        edge.run(main)
+    """
+    process = start("-c", textwrap.dedent(code))
+    out, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.strip()) == LATER[number]
+    assert out == "so far\n"

@@ -140,6 +140,8 @@ def test_a_task_that_is_cancelled_is_not_queued_again(slurm, tmp_path):
 
 BAD = {
     "--array=2 --nodes=2 -- rendezvous": "--array=2 and --nodes=2",
+    "--array=2 -- rendezvous --shard=0/2": "--array=2 and --shard=0/2",
+    "--array=2 -- rendezvous --shard 0/2": "--array=2 and --shard",
     "--array=0 -- rendezvous": "--array=0",
     "-- rendevous": "no module 'rendevous'",
     "--script=/proc/x.sh -- rendezvous": "/proc/x.sh",
@@ -163,6 +165,30 @@ def test_times_are_read_as_slurm_reads_them():
     done = subprocess.run(line, capture_output=True, text=True, cwd=HERE.parents[1])
     assert (done.returncode, done.stderr) == (0, "")
     assert "1 passed" in done.stdout
+
+
+def test_options_may_hold_spaces(slurm, tmp_path):
+    options = [
+        f"--logs={tmp_path}",
+        "--sbatch=--hold",
+        "--sbatch=--job-name=John's run",
+    ]
+    job = submit(slurm, *options, "--", "rendezvous")
+    line = ["scontrol", "show", "job", job]
+    done = subprocess.run(line, env=slurm, capture_output=True, text=True)
+    subprocess.run(["scancel", job], env=slurm, check=True)
+    assert "JobName=John's run\n" in done.stdout
+    done = launch(slurm, "--dry_run", "--partition=a b", "--", "rendezvous")
+    assert "#SBATCH '--partition=a b'\n" in done.stdout
+
+
+def test_nobody_reads_the_script():
+    line = [sys.executable, "-m", "launch.slurm", "--dry_run", "--", "launch.local"]
+    with subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=HERE.parents[1]
+    ) as process:
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 0)
 
 
 def test_the_script_can_be_seen_first(tmp_path):

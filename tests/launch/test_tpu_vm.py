@@ -257,6 +257,9 @@ WORKDIRS = {
     "--workdir": None,
     "--workdir=": None,
     "--workdir=../a": None,
+    "--workdir=.": None,
+    "--workdir=./": None,
+    "--workdir=./runs/": "runs",
 }
 
 
@@ -306,3 +309,11 @@ def test_a_dry_run_prints_every_command_and_a_script_that_bash_reads(story):
         "queued-resources delete",
         "--recursive gs://mine/gap/results",
     ]
+
+
+def test_nobody_reads_a_dry_run(story):
+    start = story[0]
+    process = start([], *WHERE, BUCKET, "--dry_run", *RUN)
+    process.stdout.close()
+    status, _, errors = ended(process)
+    assert (status, errors) == (0, "")
