@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -107,8 +108,6 @@ def order(*names):
 
 
 def helper(a):
-    """A function that uses a class that is no dataclass."""
-
     class Helper:
         __slots__ = ("x",)
 
@@ -203,6 +202,7 @@ OTHERS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "its value": (lambda: named_tuple(jnp.tanh, 1), lambda: named_tuple(jnp.tanh, 3)),
     "dict": (lambda: subclass(dict, jnp.tanh), lambda: subclass(dict, jnp.sin)),
     "float": (lambda: subclass(float, jnp.tanh), lambda: subclass(float, jnp.sin)),
+    "defaultdict": (lambda: defaultdict(block(1)), lambda: defaultdict(block(3))),
     "enum": (lambda: member(1.0), lambda: member(3.0)),
     "order": (lambda: {"a": 1, "b": 2}, lambda: {"b": 2, "a": 1}),
     "attribute": (lambda: attribute(1.0), lambda: attribute(3.0)),

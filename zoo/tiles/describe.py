@@ -108,7 +108,9 @@ def _items(value: Any, seen: list[Any], where: str) -> Any:
         ]
         if not seen:  # parameters, whose order is that of their names
             found.sort(key=lambda item: item[0])
-        return {"items": [[k, each(v, where=at)] for k, v, at in found]}
+        other = getattr(value, "default_factory", None)
+        items = [[k, each(v, where=at)] for k, v, at in found]
+        return {"items": items, "default": each(other, where=where)}
     if isinstance(value, (tuple, list)):
         return [each(v, where=f"{where}[{i}]") for i, v in enumerate(value)]
     if isinstance(value, (set, frozenset)):
