@@ -1,5 +1,7 @@
 """The key of a stored kernel: the same for the same computation, and for no other."""
 
+import dataclasses
+import enum
 import functools
 import importlib
 import importlib.metadata
@@ -8,9 +10,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax
@@ -29,6 +32,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NET = zoo.MLP(width=1, depth=2, activation="erf", sigma_b=0.3)
 X = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
 SCALE = 1.0
+T = TypeVar("T")
+CACHED = functools.cached_property
 VERSIONS = ("jax", "jaxlib", "flax", "numpy", "neural-tangents", "python")
 
 
@@ -87,6 +92,81 @@ class Slope:
         return jnp.tanh(self.a * x)
 
 
+def block(default):
+    class Block(nn.Module):
+        gain: Any = default
+
+    return Block
+
+
+def factory(a):
+    return dataclasses.field(default_factory=lambda: a)
+
+
+def order(*names):
+    return dataclasses.make_dataclass("Two", [(name, float, 1.0) for name in names])
+
+
+def helper(a):
+    class Helper:
+        __slots__ = ("x",)
+
+        def __init__(self, x, a=a):
+            self.x = a * x
+
+    return lambda x: Helper(x).x
+
+
+def named_tuple(f, a):
+    class Act(NamedTuple):
+        a: float
+
+        def __call__(self, x):
+            return f(self.a * x)
+
+    return Act(a)
+
+
+def subclass(kind, f, *given):
+    class Act(kind):
+        def __call__(self, x):
+            return f(x)
+
+    return Act(*given)
+
+
+def member(value):
+    return enum.Enum("Kind", {"GAIN": value}, module=__name__).GAIN
+
+
+def attribute(k):
+    def f(x):
+        return f.k * x
+
+    f.k = k
+    return f
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """An ordinary function with fields, one of which is not given to it."""
+
+    k: Any
+    power: dataclasses.InitVar[float] = 1.0
+
+    def __post_init__(self, power):
+        object.__setattr__(self, "p", power)
+
+
+def prop(kind, a):
+    class Part(nn.Module, Generic[T]):
+        @kind
+        def gain(self):
+            return a
+
+    return lambda x: Part[int]().gain * x
+
+
 ONE_LINE = (lambda x: jnp.tanh(x), lambda x: jnp.sin(x))
 TWICE, THRICE = (lambda x: 2.0 * x), (lambda x: 3.0 * x)
 OTHERS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
@@ -114,6 +194,23 @@ OTHERS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         lambda: nn.Sequential([nn.Dense(4, name="b"), nn.Dense(4, name="a")]),
     ),
     "set": (lambda: frozenset("ab"), lambda: frozenset("bc")),
+    "field's default": (lambda: block(1.0), lambda: block(3.0)),
+    "factory": (lambda: block(factory(1.0)), lambda: block(factory(3.0))),
+    "fields' order": (lambda: order("a", "b"), lambda: order("b", "a")),
+    "helper": (lambda: helper(1.0), lambda: helper(3.0)),
+    "tuple": (lambda: named_tuple(jnp.tanh, 1), lambda: named_tuple(jnp.sin, 1)),
+    "its value": (lambda: named_tuple(jnp.tanh, 1), lambda: named_tuple(jnp.tanh, 3)),
+    "dict": (lambda: subclass(dict, jnp.tanh), lambda: subclass(dict, jnp.sin)),
+    "float": (lambda: subclass(float, jnp.tanh), lambda: subclass(float, jnp.sin)),
+    "defaultdict": (lambda: defaultdict(block(1)), lambda: defaultdict(block(3))),
+    "enum": (lambda: member(1.0), lambda: member(3.0)),
+    "order": (lambda: {"a": 1, "b": 2}, lambda: {"b": 2, "a": 1}),
+    "attribute": (lambda: attribute(1.0), lambda: attribute(3.0)),
+    "dataclass": (lambda: Scale(1.0), lambda: Scale(3.0)),
+    "InitVar": (lambda: Scale(1.0, 2.0), lambda: Scale(1.0, 3.0)),
+    "cache": (lambda: functools.cache(scaled(1)), lambda: functools.cache(scaled(3))),
+    "property": (lambda: prop(property, 1), lambda: prop(property, 3)),
+    "cached property": (lambda: prop(CACHED, 1), lambda: prop(CACHED, 3)),
 }
 
 
@@ -173,6 +270,18 @@ def test_what_has_no_description_is_kept_in_memory_alone(tmp_path):
     found = empirical_tiles(net, params, X, side=3)
     want = zoo.empirical_ntk(net, params, jnp.asarray(X))
     np.testing.assert_allclose(found.product(np.eye(6)), want, rtol=1e-5)
+
+
+def test_a_refusal_says_where_the_object_was_found():
+    with pytest.raises(
+        TypeError, match=r"Slope object[^,]*, at activation\.k\[1\]\['a'\]:"
+    ):
+        describe(Net(Scale((1.0, {"a": Slope(2.0)}))))
+
+
+def test_the_order_of_parameters_does_not_count():
+    both = ({"a": X, "b": 2 * X}, {"b": 2 * X, "a": X})
+    assert text(both[0]) == text(both[1]) != text({"b": X, "a": 2 * X})
 
 
 TYPED = """
