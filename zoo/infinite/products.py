@@ -106,7 +106,7 @@ def end_of_training(
         solution = modes.solve(b, ridge)
         spectrum = modes.smallest, float(modes.eigenvalues[-1])
     else:
-        rough = nystrom(product, len(b), min(RANK, len(b) // 8))
+        rough = nystrom(product, len(b), min(RANK, -(-len(b) // 8)))
         inverse = partial(rough.solve, ridge=ridge)
         solution = solve(shifted, b, inverse, tolerance, max_products, said)
         spectrum = np.nan, np.nan
