@@ -18,6 +18,7 @@ from zoo.gap.run import Experiment
 from zoo.gap.sweep import Cell, measure_cells
 
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 # A sweep of 40 small trainings. The parent loads everything once and starts no JAX; its
 # children do, and are killed.
 SWEEP = """
@@ -89,9 +90,7 @@ def arrays_of(workdir):
 
 
 def same(a, b):
-    assert a.keys() == b.keys()
-    for key in a:
-        np.testing.assert_array_equal(a[key], b[key], err_msg=str(key))
+    np.testing.assert_equal(a, b)
 
 
 @pytest.mark.slow
@@ -131,7 +130,7 @@ LONG = Config(
     cell_seeds=1,
     n_train=6,
     n_test=4,
-    steps=200_000,
+    steps=500_000,
     records=4,
     limit="none",
 )
@@ -140,7 +139,7 @@ LONG = Config(
 def test_sigterm_in_mid_step_stores_and_goes_on_to_the_same_bits(
     listening, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(segments, "SEGMENT", 0.1)
+    monkeypatch.setattr(segments, "SEGMENT", 0.02)
     experiment, said = Experiment(LONG), []
 
     def observed(at):
@@ -153,10 +152,11 @@ def test_sigterm_in_mid_step_stores_and_goes_on_to_the_same_bits(
         return arrays_of(workdir)
 
     def ask():
-        while preemption._place < begun + 10:
+        while preemption._place < begun + 8:
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
+    first = preemption._place
     whole = measure(tmp_path / "whole")
     begun = preemption._place
     asking = threading.Thread(target=ask, daemon=True)
@@ -164,7 +164,7 @@ def test_sigterm_in_mid_step_stores_and_goes_on_to_the_same_bits(
     with pytest.raises(preemption.Preempted):
         measure(tmp_path / "cut")
     asking.join()
-    assert begun + 10 <= preemption._place <= begun + 12
+    assert begun + 8 <= preemption._place < begun + (begun - first) / 2
     assert list((tmp_path / "cut/cells/c/checkpoint").iterdir())
     with pytest.raises(preemption.Preempted):  # it is still asked to stop
         measure(tmp_path / "cut")
@@ -192,6 +192,10 @@ def asking():
         time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGTERM)
 
+def slowly(place, reached=preemption.reached):  # it takes JAX seconds to tell all
+    time.sleep(0.2)
+    return reached(place)
+
 def apply(w, x):
     return jnp.tanh(x @ w[:1]) @ w[1:2] + w[2:]
 
@@ -210,10 +214,11 @@ def measure(scratch):
     progress = segments.Progress(jax.vmap(start)(params), seen)
     return {"f": np.asarray(segments.train(program, progress, 2, times, scratch).seen)}
 
-segments.SEGMENT = 0.1
+segments.SEGMENT = 0.02
 workdir = Path(workdir)
 store.open_workdir(workdir, {})
 if ask == str(place):
+    preemption.reached = slowly
     threading.Thread(target=asking, daemon=True).start()
 try:
     cells = [Cell("c", 1.0, measure, resumes=True)]
@@ -232,10 +237,8 @@ def processes(count, workdir, ask="nobody"):
     run = [
         subprocess.Popen(
             [sys.executable, "-c", PROCESS, str(i), port, workdir, ask],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
             env=ENVIRONMENT,
+            **PIPES,
         )
         for i in range(count)
     ]
@@ -288,9 +291,9 @@ os._exit(0)
 def test_a_failure_in_one_process_of_a_run_ends_it(tmp_path):
     """Recorded as a failed cell, it would leave the others waiting for ever."""
     line, port = [sys.executable, "-c", BROKEN], str(free_port())
-    options = {"stdout": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
     first, second = (
-        subprocess.Popen([*line, str(i), port, tmp_path], **options) for i in range(2)
+        subprocess.Popen([*line, str(i), port, tmp_path], env=ENVIRONMENT, **PIPES)
+        for i in range(2)
     )
     with first, second:
         try:
@@ -322,8 +325,7 @@ measure_cells([Cell("c", 1.0, measure)], workdir, {}, lambda m, s: None)
 
 def test_sigterm_drops_a_cell_that_knows_no_place_to_stop(tmp_path):
     command = [sys.executable, "-c", STUCK, str(tmp_path)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes) as process:
+    with subprocess.Popen(command, **PIPES) as process:
         assert process.stdout.readline() == "measuring\n"
         process.terminate()
         said = process.communicate(timeout=60)[1]

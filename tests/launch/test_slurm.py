@@ -88,8 +88,10 @@ def test_an_array_of_shards_completes_a_sweep(slurm, tmp_path, sweep):
     await_end(slurm, job, tmp_path)
     check(workdir)
     said = [path.read_text() for path in sorted(tmp_path.glob("*.txt"))]
-    assert len(said) == 2
-    assert all(len(re.findall(r"mlp-\S+: [\d.]+ s", text)) == 3 for text in said)
+    measured = [len(re.findall(r"mlp-\S+: [\d.]+ s", text)) for text in said]
+    assert len(measured) == 2
+    assert sum(measured) == 6  # a task that begins late is helped by the other one
+    assert min(measured) >= 1
 
 
 @pytest.mark.slow
@@ -106,7 +108,7 @@ def test_preempted_requeued_and_resumed_it_is_the_same_sweep(slurm, tmp_path, sw
     await_end(slurm, job, tmp_path)
     check(workdir)
     said = read(tmp_path)
-    assert said.count("error: preempted; the same command goes on") == 2
+    assert said.count("error: preempted; the same command") == 2
     # Where GraceTime is over before the script says so, Slurm queues the task itself.
     assert said.count(" is queued again") >= 1
     assert "on disk" in said

@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
+
+from zoo.tiles.memory import program_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
@@ -70,6 +74,13 @@ with source.numerics():
         want = predicted.device + predicted.host
 print(json.dumps([peak() - before, want]))
 """
+
+
+def test_a_program_holds_what_goes_in_comes_out_and_is_between():
+    """(x x) x has one matrix each; the program itself is small."""
+    matrix = jax.ShapeDtypeStruct((500, 500), np.float32)
+    held = program_bytes(jax.jit(lambda x: (x @ x) @ x).lower(matrix).compile())
+    assert 3 * 4 * 500**2 <= held < 3.2 * 4 * 500**2
 
 
 @pytest.mark.slow

@@ -62,9 +62,8 @@ def held(
         ended.set()
         heart.join()
         with contextlib.suppress(OSError), file:
-            file.truncate(0)
             file.seek(0)
-            file.write(FREE)
+            file.write(FREE)  # over what is there: the file never lacks a word
 
 
 def forget(folder: Path) -> None:
@@ -104,13 +103,15 @@ def _take(folder: Path, seen: Seen, stale: float) -> tuple[Path, BinaryIO] | Non
     if last is not None and not _ended(last, seen, stale):
         return None
     path = folder / f"{PREFIX}{0 if last is None else _generation(last) + 1}"
+    mark, process = kernel(), f"{platform.node()} {os.getpid()}"
     try:
         file = path.open("x+b", buffering=0)
     except FileExistsError:
         return None
-    # Until its first line is there, no other process looks at the flock.
-    mark = kernel() if claim(file.fileno()) else ""
-    file.write(f"{mark}\n{platform.node()} {os.getpid()}\n".encode())
+    # Until its first line is there, no other process looks at the flock; one that is
+    # killed here is waited for until it is stale.
+    mark = mark if claim(file.fileno()) else ""
+    file.write(f"{mark}\n{process}\n".encode())
     return path, file
 
 
@@ -130,7 +131,7 @@ def _ended(path: Path, seen: Seen, stale: float) -> bool:
     try:
         with path.open("r+b") as file:
             said = file.read()
-            if said == FREE:
+            if said.startswith(FREE):
                 return True
             if said.split(b"\n")[0] == kernel().encode() and claim(file.fileno()):
                 return True
