@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import sys
 
 import jax
@@ -13,9 +14,10 @@ from zoo.gap.config import Config
 from zoo.gap.nets import example
 from zoo.gap.run import Experiment, run
 from zoo.gap.sides import facts
+from zoo.gap.sweep import Unfinished
 from zoo.layers import ACTIVATIONS
 from zoo.models import ARCHITECTURES, MLP, PINN, NeuralField
-from zoo.report import page
+from zoo.report import page, text
 
 SMALL = Config(
     widths=(8, 16), seeds=2, n_train=8, n_test=4, steps=5, records=3, depth=1
@@ -65,6 +67,14 @@ class Picky(Deaf):
 
 class Mine(zoo.MLP):
     pass
+
+class Huge(Tokens):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(self.width)(x)
+        if self.width == 16:
+            x += jnp.sort(jnp.full((2**20, 2**22), x.sum()))[3, 5]
+        return nn.Dense(self.out)(x)
 
 def kernel(x1, x2, get):
     x2 = x1 if x2 is None else x2
@@ -172,6 +182,20 @@ def test_a_users_module_has_a_nonlinear_gap(tmp_path):
     assert summary["limit"]["kind"] == "none"
     (cell,) = (tmp_path / "w").glob("cells/users_module.MyNet-w16-*/traj.npz")
     assert np.load(cell)["gap_nonlinear"].max() > 0
+
+
+def test_widths_whose_kernel_finds_no_memory_fail_as_cells(tmp_path):
+    """16 terabytes at width 16; nobody gave a learning rate."""
+    said = []
+    config = dataclasses.replace(SMALL, depth=None, arch="users_module:Huge")
+    experiment = Experiment(config)
+    assert list(experiment.too_wide) == [16]
+    assert "learning rate" in text.header(experiment)
+    store.open_workdir(tmp_path / "w", config.as_dict())
+    with pytest.raises(Unfinished, match=r"w16-s0-1 \(failed.*Out of memory") as e:
+        run(experiment, tmp_path / "w", lambda message, share: said.append(message))
+    assert e.value.failed == 1
+    assert re.match(r"users_module.Huge-w8-s0-1: [\d.]+ s", said[0])
 
 
 def tokens(folder):

@@ -140,7 +140,7 @@ def coordinates(name, widths, steps=3, seeds=16):
         if width == widths[0]:
             base = 1e-2
             if has_kernel(net):
-                base = critical_rates(net, width, data, np.arange(2)).min() / 3
+                base = critical_rates(net, width, data, np.arange(2), 2**30).min() / 3
         rate = jnp.float32(base * (width / widths[0]) ** net.rate)
 
         def one(seed, net=net, x=x, y=y, rate=rate):

@@ -135,6 +135,7 @@ def test_header_states_rates_and_time(rates, chi1, lines):
         net=zoo.MLP,
         limit_kind=Limit("exact"),
         chi1=chi1,
+        too_wide={},
         rule=lambda: "2n / lambda_max of the infinite train kernel",
     )
     said = text.header(experiment).splitlines()

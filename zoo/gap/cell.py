@@ -173,7 +173,9 @@ def _limit_kernel(limit: InfiniteSide | None, y: jax.Array) -> jax.Array:
     return theta.reshape(n, k, n, k).transpose(1, 0, 3, 2)
 
 
-def critical_rates(net: nn.Module, width: int, data: Dataset, seeds: Any) -> np.ndarray:
+def critical_rates(
+    net: nn.Module, width: int, data: Dataset, seeds: Any, max_bytes: int
+) -> np.ndarray:
     """2 n / lambda_max of the network's own train kernel at initialization, [s]."""
     x, y = points(data)
     n, k = y.shape
@@ -181,7 +183,8 @@ def critical_rates(net: nn.Module, width: int, data: Dataset, seeds: Any) -> np.
     @jax.jit
     def rates(seeds: jax.Array) -> jax.Array:
         def one(seed: jax.Array) -> jax.Array:
-            theta = ntk_by_output(net, initialize(net, width, seed, x), x[:n])
+            params = initialize(net, width, seed, x)
+            theta = ntk_by_output(net, params, x[:n], max_bytes=max_bytes)
             return 2 * n / top_eigenvalue(theta.reshape(n * k, n * k))
 
         return jax.lax.map(one, seeds)

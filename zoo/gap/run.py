@@ -50,6 +50,10 @@ class Experiment(Generic[C]):
         mesh: devices that share seeds and parameters, "seed:S,width:W"; None is the
             first one alone.
 
+    Attributes:
+        too_wide: widths whose own kernel found no memory, and with it why their cells
+            fail; those of other widths go on.
+
     Raises:
         ValueError: if the data cannot give what the configuration asks for, the network
             refuses a hyper-parameter, its kernel is 0 or not finite, or the learning
@@ -87,18 +91,26 @@ class Experiment(Generic[C]):
         self.chi1 = limit_chi(narrow, self.data.x_train)
         self._limits: dict[Any, InfiniteSide | None] = {}
         self._critical: dict[int, float] = {}
+        self.too_wide: dict[int, Exception] = {}
         for width in config.widths:
-            rate = self.learning_rate(width)
-            stable = self.training.stable(self.critical_rate(width))
-            if rate > stable and not allow_divergence:
-                given = f"--learning_rate={rate:g}"
-                if config.learning_rate is None:
-                    given = f"--lr_fraction={config.lr_fraction:g}, a rate of {rate:g},"
-                raise ValueError(
-                    f"{given} is above {stable:.4g}, the critical rate of the "
-                    f"{self.edge()} at width {width}; pass --allow_divergence to run "
-                    "it all the same."
-                )
+            try:
+                self._check_rate(width, allow_divergence)
+            except (MemoryError, jax.errors.JaxRuntimeError) as e:
+                if jax.process_count() > 1:
+                    raise
+                self.too_wide[width] = e
+
+    def _check_rate(self, width: int, allow_divergence: bool) -> None:
+        config, critical = self.config, self.critical_rate(width)
+        rate, stable = self.learning_rate(width), self.training.stable(critical)
+        if rate > stable and not allow_divergence:
+            given = f"--learning_rate={rate:g}"
+            if config.learning_rate is None:
+                given = f"--lr_fraction={config.lr_fraction:g}, a rate of {rate:g},"
+            raise ValueError(
+                f"{given} is above {stable:.4g}, critical rate of the {self.edge()} at "
+                f"width {width}; pass --allow_divergence to run it all the same."
+            )
 
     def _check_training(self, net: nn.Module) -> None:
         """Refuses a loss, or batches, that data or network have no use for."""
@@ -181,14 +193,13 @@ class Experiment(Generic[C]):
             return np.inf
         if width not in self._critical:
             seeds = self.cells()[0][1]
-            rates = critical_rates(self.net(width), width, self.data, seeds)
+            memory, net = int(self.config.ntk_gb * 2**30), self.net(width)
+            rates = critical_rates(net, width, self.data, seeds, memory)
             critical = float(np.min(rates))
             if not np.isfinite(critical):
                 why = "not finite, nor are outputs: are tokens beyond its vocabulary?"
                 if critical == np.inf:
-                    why = (
-                        "0: no parameter moves an output. Are inputs 0, without biases?"
-                    )
+                    why = "0: no parameter moves an output. Inputs 0, without biases?"
                 raise ValueError(
                     f"at width {width} the kernel of --arch={self.config.arch} at the "
                     f"train points of {self.config.dataset} is {why}"
@@ -229,6 +240,8 @@ class Experiment(Generic[C]):
         self, width: int, seeds: np.ndarray, scratch: Path | None = None
     ) -> dict[str, np.ndarray]:
         """The arrays of one cell; see `zoo.gap.segments.train` for `scratch`."""
+        if width in self.too_wide:
+            raise self.too_wide[width]
         arrays = measure_cell(
             self.trained_net(width),
             width,

@@ -62,8 +62,9 @@ def exponent(value: float | None) -> str:
 def header(experiment: Any) -> str:
     """The settings that a number depends on, before it is measured."""
     config = experiment.config
-    rates = [experiment.learning_rate(m) for m in config.widths]
-    critical = [experiment.critical_rate(m) for m in config.widths]
+    widths = [m for m in config.widths if m not in experiment.too_wide]
+    rates = [experiment.learning_rate(m) for m in widths]
+    critical = [experiment.critical_rate(m) for m in widths]
     lines = [
         f"{config.arch} on {config.dataset}: {config.n_train} train points, "
         f"{config.n_test} test points, {config.seeds} seeds, widths "
@@ -79,7 +80,7 @@ def header(experiment: Any) -> str:
             f"equilibrium of chi_1 = {experiment.chi1:.3g} in the limit (it needs < 1)"
             + (near if experiment.chi1 > NARROW_EDGE else "")
         )
-    for rate, edge, width in zip(rates, critical, config.widths, strict=True):
+    for rate, edge, width in zip(rates, critical, widths, strict=True):
         lines.append(
             f"learning rate {rate:.4g} = {rate / edge:.2f} x critical "
             f"({edge:.4g} = {experiment.rule()}); "
