@@ -21,10 +21,12 @@ from zoo.gap.config import Config
 from zoo.gap.mesh import AXES
 from zoo.gap.plan import operations, plan
 from zoo.gap.run import Experiment
-from zoo.infinite.kernels import kernel_fn
+from zoo.infinite.kernels import kernel_fn, tile_side
 from zoo.infinite.precision import float64
+from zoo.infinite.tiles import TILE_BYTES, kernel_source
 from zoo.models import MLP
 from zoo.report.plans import seconds, size
+from zoo.tiles.fill import predict_memory
 
 POINTS = flags.DEFINE_integer("points", 50000, "n of the kernel.")
 WIDTH = flags.DEFINE_integer("width", 65536, "m.")
@@ -58,21 +60,25 @@ def cifar_like(folder: Path) -> str:
     return str(path)
 
 
-def kernel_operations(points: int, side: int = 2048) -> float:
-    """Of the upper half of a kernel on CIFAR-10, in tiles."""
-    kernel = kernel_fn(MLP(width=1, depth=3, out=1, activation="relu"))
-    blocks = -(-points // side)
+def kernel(points: int) -> str:
+    """What the upper half of a kernel on CIFAR-10 takes, in tiles."""
+    net = MLP(width=1, depth=3, out=1, activation="relu")
+    x = np.zeros((points, 3072))
+    side = tile_side(net, x, TILE_BYTES)
+    memory = predict_memory(kernel_source(net), x, side=side)
+    tiles = memory.result // (8 * memory.side**2)
     with float64():
-        x = jax.ShapeDtypeStruct((side, 3072), "float64")
-        return operations(kernel, x, x) * blocks * (blocks + 1) / 2
+        tile = jax.ShapeDtypeStruct((memory.side, 3072), "float64")
+        work = operations(kernel_fn(net), tile, tile) * tiles
+    return (
+        f"kernel of {points} points: {work:.3g} operations, {size(memory.result)} in "
+        f"{tiles} tiles of {memory.side} points; at a time {size(memory.device)} on a "
+        f"device and {size(memory.host)} on the host"
+    )
 
 
 def main(_) -> None:
-    work = kernel_operations(POINTS.value)
-    print(
-        f"kernel of {POINTS.value} points: {work:.3g} operations, "
-        f"{size(4.0 * POINTS.value**2)} in float64"
-    )
+    print(kernel(POINTS.value))
     print("machine, mesh, parameters, memory of a device, fits, a seed of 500 steps")
     with tempfile.TemporaryDirectory() as folder:
         config = Config(
