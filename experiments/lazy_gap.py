@@ -14,6 +14,7 @@ from absl import flags
 
 from experiments import cells, edge, settings
 from experiments.progress import progress
+from zoo.gap.cell import TooWide
 from zoo.gap.config import Config
 from zoo.gap.plan import plan
 from zoo.gap.run import Experiment, run
@@ -41,7 +42,11 @@ def main() -> None:
     try:
         shard = cells.begin()
         experiment = Experiment(
-            settings.read(Config), DATA_DIR.value, ALLOW_DIVERGENCE.value, MESH.value
+            settings.read(Config),
+            DATA_DIR.value,
+            ALLOW_DIVERGENCE.value,
+            MESH.value,
+            skip_wide=not PLAN.value,
         )
     except (ValueError, FileNotFoundError) as e:
         edge.fail(e)
@@ -52,8 +57,11 @@ def main() -> None:
         return
     workdir = cells.open_workdir(experiment.config.as_dict())
     print(text.header(experiment), flush=True)
-    with progress("lazy gap") as report:
-        summary = run(experiment, workdir, report, shard)
+    try:
+        with progress("lazy gap") as report:
+            summary = run(experiment, workdir, report, shard)
+    except TooWide as e:  # of cells that a larger machine measured
+        edge.fail(e)
     path = page.write(workdir, summary)
     print(text.table(summary))
     print(f"Report: {path}")

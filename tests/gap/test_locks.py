@@ -117,6 +117,15 @@ def test_a_process_that_stood_still_learns_that_it_lost_its_place(tmp_path):
     assert taken(tmp_path, {})
 
 
+def test_without_flock_what_is_given_back_is_free_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "fcntl", None)
+    for _ in range(2):
+        with held(tmp_path) as still:
+            assert still()
+            assert not taken(tmp_path, {})
+        assert taken(tmp_path, {})
+
+
 def test_a_file_without_a_word_is_not_free(tmp_path):
     """Between its creation and its first line a process is not yet recognizable."""
     (tmp_path / f"{locks.PREFIX}0").touch()

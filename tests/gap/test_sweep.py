@@ -107,7 +107,7 @@ def test_a_failure_is_recorded_and_the_sweep_goes_on(tmp_path):
         Unfinished, match=r"2 of 4 .*: s1 \(failed: ValueError: no ke"
     ) as e:
         run()
-    assert "s2 (failed: MemoryError: 2 TB)" in str(e.value)
+    assert "s2 (failed: out of memory: 2 TB)" in str(e.value)
     assert e.value.failed == 2
     assert run.measured == [0, 1, 2, 3]
     record = json.loads((tmp_path / "cells" / "s1" / "failed.json").read_text())

@@ -38,6 +38,7 @@ from zoo.gap.programs import (
     trained,
 )
 from zoo.gap.segments import Progress
+from zoo.gap.sweep import out_of_memory
 from zoo.gap.training import Training
 
 Arrays = dict[str, np.ndarray]
@@ -173,10 +174,18 @@ def _limit_kernel(limit: InfiniteSide | None, y: jax.Array) -> jax.Array:
     return theta.reshape(n, k, n, k).transpose(1, 0, 3, 2)
 
 
+class TooWide(ValueError):
+    """The kernel of a network's own, which gives its critical rate, does not fit."""
+
+
 def critical_rates(
     net: nn.Module, width: int, data: Dataset, seeds: Any, max_bytes: int
 ) -> np.ndarray:
-    """2 n / lambda_max of the network's own train kernel at initialization, [s]."""
+    """2 n / lambda_max of the network's own train kernel at initialization, [s].
+
+    Raises:
+        TooWide: it finds no memory.
+    """
     x, y = points(data)
     n, k = y.shape
 
@@ -189,4 +198,13 @@ def critical_rates(
 
         return jax.lax.map(one, seeds)
 
-    return np.asarray(rates(jnp.asarray(seeds)))
+    try:
+        return np.asarray(rates(jnp.asarray(seeds)))
+    except Exception as e:
+        if not out_of_memory(e):
+            raise
+        said = str(e).partition("\n")[0]
+        raise TooWide(
+            f"the kernel of width {width}, from which its critical rate is taken, "
+            f"finds no memory: {said}"
+        ) from e

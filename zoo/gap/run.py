@@ -14,7 +14,7 @@ from zoo import data
 from zoo.finite.mirrored import Mirrored
 from zoo.finite.ntk import plan_blocks
 from zoo.gap import nets, sides, store, summary
-from zoo.gap.cell import critical_rates, measure_cell
+from zoo.gap.cell import TooWide, critical_rates, measure_cell
 from zoo.gap.config import Config
 from zoo.gap.equilibria import limit_chi
 from zoo.gap.mesh import make_mesh, require_even
@@ -49,12 +49,11 @@ class Experiment(Generic[C]):
         allow_divergence: accept a learning rate above the critical one.
         mesh: devices that share seeds and parameters, "seed:S,width:W"; None is the
             first one alone.
-
-    Attributes:
-        too_wide: widths whose own kernel found no memory, and with it why their cells
-            fail; those of other widths go on.
+        skip_wide: where the kernel of a width finds no memory, its cells fail with what
+            `too_wide` says of it.
 
     Raises:
+        TooWide: there is such a width, without `skip_wide`.
         ValueError: if the data cannot give what the configuration asks for, the network
             refuses a hyper-parameter, its kernel is 0 or not finite, or the learning
             rate is above the critical one.
@@ -66,6 +65,7 @@ class Experiment(Generic[C]):
         data_dir: str | None = None,
         allow_divergence: bool = False,
         mesh: str | None = None,
+        skip_wide: bool = False,
     ):
         self.config, self.training = config, config.training()
         self.mesh = None if mesh is None else make_mesh(mesh)
@@ -91,14 +91,14 @@ class Experiment(Generic[C]):
         self.chi1 = limit_chi(narrow, self.data.x_train)
         self._limits: dict[Any, InfiniteSide | None] = {}
         self._critical: dict[int, float] = {}
-        self.too_wide: dict[int, Exception] = {}
+        self.too_wide: dict[int, str] = {}
         for width in config.widths:
             try:
                 self._check_rate(width, allow_divergence)
-            except (MemoryError, jax.errors.JaxRuntimeError) as e:
-                if jax.process_count() > 1:
+            except TooWide as e:
+                if not skip_wide:
                     raise
-                self.too_wide[width] = e
+                self.too_wide[width] = str(e)
 
     def _check_rate(self, width: int, allow_divergence: bool) -> None:
         config, critical = self.config, self.critical_rate(width)
@@ -241,7 +241,7 @@ class Experiment(Generic[C]):
     ) -> dict[str, np.ndarray]:
         """The arrays of one cell; see `zoo.gap.segments.train` for `scratch`."""
         if width in self.too_wide:
-            raise self.too_wide[width]
+            raise TooWide(self.too_wide[width])
         arrays = measure_cell(
             self.trained_net(width),
             width,

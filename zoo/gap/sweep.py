@@ -253,9 +253,16 @@ def _reason(error: Exception) -> str:
     """An error in a line."""
     said = " ".join(str(error).split())
     kind = type(error).__name__
-    if isinstance(error, jax.errors.JaxRuntimeError) and EXHAUSTED.search(said):
+    if out_of_memory(error):
         kind = "out of memory"
     return f"{kind}: {said[:300]}"
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether Python, NumPy or XLA found no memory."""
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        return bool(EXHAUSTED.search(str(error)))
+    return isinstance(error, MemoryError)
 
 
 def _missing(sweep: _Sweep, missing: list[Cell], total: int) -> str:
