@@ -74,6 +74,9 @@ def run(main: Callable[[], None]) -> None:
             leave("preempted; the same command goes on from here.", preemption.STATUS)
         except (WorkdirError, cluster.ClusterError) as e:
             fail(e)
+        except BrokenPipeError:  # whoever read the output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
         except OSError as e:
             if not is_fault(e):
                 raise

@@ -162,6 +162,17 @@ def test_asked_to_stop_and_started_again_gives_the_same_bits(finished, tmp_path)
     same(arrays_of(whole), arrays_of(workdir))
 
 
+@pytest.mark.slow
+def test_a_reader_who_has_seen_enough_ends_it_quietly(tmp_path):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    line = command(*SMALL, f"--workdir={tmp_path / 'run'}")
+    with subprocess.Popen(line, env=environment(), **pipes) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
 FAILING = """
 import flax.linen as nn
 
