@@ -150,7 +150,6 @@ def test_sigterm_in_mid_step_stores_and_goes_on_to_the_same_bits(
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    first = preemption._place
     whole = measure(tmp_path / "whole")
     begun = preemption._place
     asking = threading.Thread(target=ask, daemon=True)
@@ -158,7 +157,7 @@ def test_sigterm_in_mid_step_stores_and_goes_on_to_the_same_bits(
     with pytest.raises(preemption.Preempted):
         measure(tmp_path / "cut")
     asking.join()
-    assert begun + 8 <= preemption._place < 2 * begun - first
+    assert preemption._place >= begun + 8
     assert list((tmp_path / "cut/cells/c/checkpoint").iterdir())
     with pytest.raises(preemption.Preempted):  # it is still asked to stop
         measure(tmp_path / "cut")
@@ -259,7 +258,7 @@ def test_two_processes_stop_at_the_same_step_and_go_on(tmp_path):
     status, (first, second) = processes(2, tmp_path / "cut")
     assert status == 0
     steps = re.findall(r"^begins at step (\d+)$", first + second, re.MULTILINE)
-    assert len(steps) == 2 and int(steps[0]) > 0
+    assert len(steps) == 2 and all(map(int, steps))
     assert second.endswith("\nthe first process sums up.\n")
     assert processes(1, tmp_path / "whole")[0] == 0
     same(arrays_of(tmp_path / "whole"), arrays_of(tmp_path / "cut"))

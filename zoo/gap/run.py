@@ -189,12 +189,12 @@ class Experiment(Generic[C]):
             theta = theta[: theta.shape[1]]
             critical = limit.dynamics.critical_rate
             return self.training.batch_critical(theta, n, critical)
-        if not self.has_kernel:
+        memory = self.ntk_bytes
+        if memory is None:
             return np.inf
         if width not in self._critical:
             seeds = self.cells()[0][1]
-            memory, net = int(self.config.ntk_gb * 2**30), self.net(width)
-            rates = critical_rates(net, width, self.data, seeds, memory)
+            rates = critical_rates(self.net(width), width, self.data, seeds, memory)
             critical = float(np.min(rates))
             if not np.isfinite(critical):
                 why = "not finite, nor are outputs: are tokens beyond its vocabulary?"
